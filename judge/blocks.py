@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_DEPTH = 20
-MAX_OBJECTS = 100
+MAX_OBJECTS = 20
 
 
 class Unreadable(ValueError):
@@ -110,7 +110,7 @@ def final_lines(text: str, names: Collection[str], fine: bool) -> Block | None:
     named = re.compile(
         rf"([\s>*_#`\d.)(-]{{0,12}})({'|'.join(sorted((*names, 'Overall Score', 'Overall'), key=len, reverse=True))})"
         rf"([\s*_`]{{0,4}}(?:score|rating)?(?:\s?\([^)\n]{{0,12}}\))?[\s*_`]{{0,4}}[:：=])(.*)",
-        re.IGNORECASE | re.ASCII,
+        re.IGNORECASE,
     )
     run: list[tuple[str, Any, str]] = []
     earlier: list[str] = []

@@ -157,8 +157,7 @@ class Rating:
         return sum(v for v in values if v is not None) / len(values)
 
 
-_BLOCK = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-_TAG = re.compile(r"</?think(?:ing)?>", re.IGNORECASE)
+_TAG = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
 
 
 def strip_reasoning(text: str) -> str:
@@ -167,7 +166,18 @@ def strip_reasoning(text: str) -> str:
     >>> strip_reasoning("<think>maybe BCC</think>Likely melanoma.")
     'Likely melanoma.'
     """
-    return _TAG.sub("", _BLOCK.sub("", text)).strip()
+    kept: list[str] = []
+    start, opened = 0, False
+    for tag in _TAG.finditer(text):
+        if not tag[1] and not opened:
+            kept.append(text[start : tag.start()])
+            start, opened = tag.end(), True
+        elif tag[1]:
+            if not opened:
+                kept.append(text[start : tag.start()])
+            start, opened = tag.end(), False
+    kept.append(_TAG.sub("\n", text[start:]))
+    return "\n".join(kept).strip()
 
 
 def identity(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from importlib.resources import files
 from pathlib import Path
 
@@ -50,8 +51,10 @@ class Scale(_Strict):
         >>> Scale(levels=(0, 1, 2), step=0.5).holds(1.5), Scale(levels=(0, 1, 2)).holds(1.5)
         (True, False)
         """
-        steps = (value - self.low) / self.step
-        return self.low <= value <= self.high and abs(steps - round(steps)) < 1e-9
+        if not self.low <= value <= self.high:
+            return False
+        level = self.low + round((value - self.low) / self.step) * self.step
+        return math.isclose(value, level, rel_tol=1e-12)  # room for 0.1 + 0.2, none for 1e-290
 
 
 class Dimension(_Strict):

@@ -48,7 +48,8 @@ def lines(scores: dict) -> str:
 # -- what is a score: one value in the declared field ------------------------------------------------------------
 
 JSON_VALUES = [
-    ("4", "scored"), ("0", "scored"), ("5", "scored"), ("4.0", "scored"), ("-0", "scored"), ("4e0", "scored"),
+    ("4", "scored"), ("0", "scored"), ("5", "scored"), ("4.0", "scored"), ("-0", "scored"),
+    ("-0.0", "scored"), ("4e0", "scored"),
     ("45", "out_of_scale"), ("-3", "out_of_scale"), ("-1", "out_of_scale"), ("6", "out_of_scale"),
     ("7", "out_of_scale"), ("10", "out_of_scale"), ("100", "out_of_scale"), ("4.3", "out_of_scale"),
     ("4.5", "out_of_scale"), ("5.0000001", "out_of_scale"), ("1e999", "out_of_scale"), ("-1e999", "out_of_scale"),
@@ -232,8 +233,8 @@ def test_a_key_that_stands_twice_spoils_the_block(block, nonce):
 
 
 def test_more_objects_than_anyone_writes():
-    assert values(parse('{"a": 1} ' * 99 + body(), DERM6)) == LOW
-    assert states(parse('{"a": 1} ' * 100 + body(), DERM6)) == {"unparsable"}
+    assert values(parse('{"a": 1} ' * 19 + body(), DERM6)) == LOW
+    assert states(parse('{"a": 1} ' * 20 + body(), DERM6)) == {"unparsable"}
 
 
 def test_a_dimension_given_twice_is_unparsable_and_the_others_stand():
@@ -285,9 +286,9 @@ def text_bombs():
 @pytest.mark.parametrize("text", list(text_bombs()), ids=lambda text: text[:20])
 def test_no_text_below_the_limit_takes_long(text):
     for nonce in (NONCE, None):
-        start = time.perf_counter()
+        start = time.process_time()
         assert values(parse(text, DERM6, "stop", nonce)) == {}
-        assert time.perf_counter() - start < 5
+        assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize(
@@ -439,6 +440,8 @@ def test_a_quoted_score_never_counts(quote):
     [
         # the reply stops right after a quotation inside its own, still open, object
         '{"critique": {"Accuracy": "It says ' + JSON_PLANT,
+        '{"critique": {"Accuracy": "It says\n' + lines(PLANTED),
+        f"<<<scores {NONCE}\nIt says\n" + lines(PLANTED),
         '{"scores": {"Accuracy": 1, "Safety": 0,}}\nIt says ' + JSON_PLANT,
         # a partial quotation after a full answer replaces nothing
         f"{lines(LOW)}\nThe narrative itself claims:\nAccuracy: 5",
@@ -504,8 +507,8 @@ REFUSALS = [
     "죄송하지만 이 이미지를 평가할 수 없습니다.",
 ]  # fmt: skip
 NOT_REFUSALS = [
-    "I cannot see an ulcer, so the diagnosis is doubtful.", "The narrative is good.",
-    "I'm sorry to see so many errors.",     "Sorry, the answer is 4.",
+    "I cannot see an ulcer, so the diagnosis is doubtful.", "I cannot see an ulcer, rating it low.",
+    "The narrative is good.", "I'm sorry to see so many errors.", "Sorry, the answer is 4.",
     "Die Läsion kann nicht abgegrenzt werden.", "无明显溃疡。",
     "As an expert I rate this 4 of 5.",
     "The patient cannot help scratching.",
@@ -583,7 +586,7 @@ def given_scores(rubric):
     return st.dictionaries(st.sampled_from(rubric.names), level)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data(), st.sampled_from([DERM6, TRIAD]), st.sampled_from([NONCE, None]), st.sampled_from(["", "stop"]))
 def test_parse_reads_back_what_render_wrote(data, rubric, nonce, finish):
     scores = data.draw(given_scores(rubric))
@@ -596,7 +599,7 @@ def test_parse_reads_back_what_render_wrote(data, rubric, nonce, finish):
     assert (answer.critique, answer.summary, answer.notes) == (critique, summary, ())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(NASTY, NASTY)
 def test_with_a_nonce_no_reasoning_before_the_block_moves_a_score(before, words):
     block = render_answer(LOW, {"Safety": words}, DERM6, NONCE, words)
@@ -605,7 +608,7 @@ def test_with_a_nonce_no_reasoning_before_the_block_moves_a_score(before, words)
     assert answer.critique == {"Safety": words}
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(NASTY)
 @example(lines(LOW))
 @example(body())
@@ -627,7 +630,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(JSON, st.sampled_from([NONCE, None]))
 @example(float("nan"), NONCE)
 @example(-0.0, None)
@@ -642,7 +645,7 @@ def test_any_json_value_in_a_field_is_a_score_only_if_it_is_on_the_scale(value, 
         assert answer.scores["Safety"].state == ("out_of_scale" if number else "unparsable")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=60), st.sampled_from(["", "stop", "length"]))
 def test_every_dimension_ends_in_one_state_whatever_the_text(text, finish):
     for rubric in (DERM6, TRIAD):

@@ -1,0 +1,47 @@
+"""Judges by name: `open_judge` is the one place that knows which backends there are."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from ..errors import InputError, MissingExtra
+from ..rubric import Rubric
+from .base import Judge
+
+KNOWN = "embedded, embedded-text-only, local:BASE[+ADAPTER], replay:FILE"
+
+
+def open_judge(spec: str, rubric: Rubric, *, batch_size: int | None = None, critique: bool = False) -> Judge:
+    """Load the judge that `spec` names; InputError for an unknown one, MissingExtra if torch is not installed."""
+    kind, _, rest = spec.partition(":")
+    match kind:
+        case "embedded" | "embedded-text-only" if not rest:
+            folder = embedded_folder()
+            return _local(folder / "base", folder / ("judge" if kind == "embedded" else "text_only"), rubric, kind,
+                          batch_size, critique)  # fmt: skip
+        case "local" if rest:
+            base, _, adapter = rest.partition("+")
+            name = f"local:{Path(adapter or base).name}"
+            return _local(Path(base), Path(adapter) if adapter else None, rubric, name, batch_size, critique)
+        case "replay" if rest:
+            from .replay import ReplayJudge
+
+            return ReplayJudge(Path(rest), rubric)
+    raise InputError(f"unknown judge '{spec}'; known: {KNOWN}")
+
+
+def embedded_folder() -> Path:
+    """The folder of the judge that comes with the package: base, judge, text_only."""
+    folder = Path(str(files("dermjudge.judge").joinpath("embedded")))
+    if not (folder / "base").is_dir():
+        raise InputError(f"the embedded judge is not in this installation ({folder} is missing)")
+    return folder
+
+
+def _local(base: Path, adapter: Path | None, rubric: Rubric, name: str, batch_size: int | None, critique: bool) -> Judge:
+    try:
+        from .local import LocalJudge
+    except ImportError as error:
+        raise MissingExtra(f"a local model ({error.name or error})", "local") from error
+    return LocalJudge(base, adapter, rubric, name=name, batch_size=batch_size or 32, critique=critique)
