@@ -1,0 +1,99 @@
+"""A recipe is a YAML file: what to train, on what, and how; unknown keys are errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..judge.errors import InputError
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(_Strict):
+    """Where the rated narratives are: a benchmark folder, or the synthetic generator."""
+
+    folder: str = ""
+    narratives: str = "narratives.jsonl"
+    ratings: str = "ratings.parquet"
+    split: str = "train"
+    synthetic_cases: int = Field(default=0, ge=0)
+    synthetic_seed: int = 1
+    counterfactuals: float = Field(default=0.0, ge=0, le=1)
+
+
+class Stage(_Strict):
+    steps: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    rate: float = Field(gt=0)
+
+
+class Shape(_Strict):
+    """Size of a base that is built from config (pixels, patch, widths, layers)."""
+
+    side: int = 96
+    patch: int = 8
+    shuffle: int = 3
+    vision_width: int = 128
+    vision_layers: int = 4
+    width: int = 192
+    layers: int = 4
+    feed_forward: int = 512
+    vocabulary: int = 1152
+
+
+class Pretraining(_Strict):
+    """Build and pre-train a base from random weights (synthetic data only)."""
+
+    shape: Shape = Shape()
+    attributes: Stage
+    claims: Stage
+    narratives: Stage
+    critiques: float = Field(default=0.2, ge=0, le=1)
+
+
+class Lora(_Strict):
+    rank: int = Field(default=16, ge=1)
+    alpha: int = Field(default=32, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: str = r"^(?!.*(vision|visual)).*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)$"
+
+
+class Recipe(_Strict):
+    """One training run. `base` is a model folder, or "pretrained" for the base that `pretraining` builds."""
+
+    name: str
+    rubric: str = "derm6"
+    seed: int = 0
+    threads: int = Field(default=1, ge=1)
+    data: Data
+    base: str = "pretrained"
+    pretraining: Pretraining | None = None
+    form: Literal["bound", "full"] = "bound"
+    max_images: int = Field(default=1, ge=1)
+    lora: Lora = Lora()
+    sft: Stage
+    mse_weight: float = Field(default=0.3, ge=0)
+    image_dropout: float = Field(default=0.1, ge=0, le=1)
+    critiques: float = Field(default=0.1, ge=0, le=1)
+    text_only: bool = True
+    notes: tuple[str, ...] = ()
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Read a recipe; InputError names the file and the key that is wrong."""
+    try:
+        return Recipe.model_validate(yaml.safe_load(Path(path).read_text("utf-8")))
+    except OSError as error:
+        raise InputError(f"cannot read recipe {path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "recipe"
+        raise InputError(f"{path}: {place}: {first['msg']}") from error

@@ -1,0 +1,75 @@
+"""Rated narratives as training examples: what the judge reads, and what the experts said of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..judge.errors import InputError
+from ..judge.images import prepare
+from ..judge.records import Case, Narrative, Rating
+from ..judge.rubric import Rubric
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One narrative with its experts' scores.
+
+    gold: float [dimensions], mean of the experts who rated it, NaN where none did; target: float [dimensions, levels],
+    how the experts' scores lie on the levels (rows sum to 1, or are 0 where nobody rated); critique: one expert's words.
+    """
+
+    case: Case
+    narrative: Narrative
+    gold: np.ndarray
+    target: np.ndarray
+    critique: str
+
+
+def build_examples(cases: Sequence[Case], narratives: Sequence[Narrative], ratings: Iterable[Rating], rubric: Rubric,
+                   split: str) -> list[Example]:  # fmt: skip
+    """Join ratings to narratives of one split; only experts, only scored dimensions. InputError if nothing is left."""
+    chosen = {case.id: case for case in cases if not split or case.split == split}
+    by_key: dict[Any, list[Rating]] = defaultdict(list)
+    for rating in ratings:
+        if rating.rater_kind == "expert" and rating.case_id in chosen:
+            by_key[rating.case_id, rating.system, rating.arm, rating.sample].append(rating)
+    examples = [_example(chosen[n.case_id], n, by_key[n.key], rubric) for n in narratives if by_key.get(n.key)]
+    if not examples:
+        raise InputError(f"no narrative of split '{split}' has an expert rating; splits here: "
+                         f"{', '.join(sorted({c.split for c in cases})) or 'none'}")  # fmt: skip
+    return examples
+
+
+def _example(case: Case, narrative: Narrative, ratings: Sequence[Rating], rubric: Rubric) -> Example:
+    levels = np.array(rubric.scale.levels, float)
+    target = np.zeros((len(rubric.names), len(levels)))
+    gold = np.full(len(rubric.names), np.nan)
+    for d, name in enumerate(rubric.names):
+        values = [r.scores[name].value for r in ratings if name in r.scores and r.scores[name].value is not None]
+        if values:
+            gold[d] = np.mean(np.array(values, float))
+            target[d] = np.clip(1 - np.abs(np.array(values, float)[:, None] - levels), 0, None).mean(0)
+    words = next((text for r in ratings if (text := critique_text(r, rubric))), "")
+    return Example(case, narrative, gold, target, words)
+
+
+def critique_text(rating: Rating, rubric: Rubric) -> str:
+    """The critique of a rating in the form that a judge writes: a line "Name - words" per dimension."""
+    return "\n".join(f"{name} - {rating.critique[name]}" for name in rubric.names if rating.critique.get(name))
+
+
+class Pictures:
+    """The prepared pictures of a benchmark, decoded when asked for; the last few are kept."""
+
+    def __init__(self, root: Path, keep: int = 256):
+        self._load = lru_cache(maxsize=keep)(lambda path: prepare(root, path).pixels)
+
+    def __call__(self, case: Case) -> list[Any]:
+        return [self._load(image.path) for image in case.images]
