@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Final, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -26,12 +26,16 @@ from .records import Case, identity
 from .tablefile import read_text
 from .tables import read_cases, write_cases
 
-CARD, CASES, SUMS = "benchmark.yaml", "cases.jsonl", "SHA256SUMS"
+CARD: Final = "benchmark.yaml"
+CASES: Final = "cases.jsonl"
+SUMS: Final = "SHA256SUMS"
 
 Source = Path | bytes
 
 
-class _Card(BaseModel):
+class Card(BaseModel):
+    """What benchmark.yaml may say."""
+
     model_config = ConfigDict(extra="forbid")
     name: str = Field(min_length=1)
     version: str = Field(min_length=1)
@@ -76,11 +80,7 @@ def load_benchmark(folder: str | Path) -> Benchmark:
     hash was written. A folder written by hand needs no hashes.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; a benchmark is a folder with {CARD}, {CASES} and images/")
-    if not (folder / CARD).is_file():
-        raise InputError(f"{folder} has no {CARD}; a benchmark is a folder with {CARD}, {CASES} and images/")
-    card = _read_card(folder / CARD)
+    card = load_card(folder)
     cases = read_cases(folder / CASES)
     stated = card.hashes.get(CASES, "")
     if stated and (found := sha256_file(folder / CASES)) != stated:
@@ -92,7 +92,14 @@ def load_benchmark(folder: str | Path) -> Benchmark:
     return Benchmark(**fields, root=folder, cases=tuple(cases), splits=_count_splits(cases))
 
 
-def _read_card(path: Path) -> _Card:
+def load_card(folder: str | Path) -> Card:
+    """benchmark.yaml alone, checked; InputError that lists everything wrong with it."""
+    folder = Path(folder)
+    path = folder / CARD
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder; a benchmark is a folder with {CARD}, {CASES} and images/")
+    if not path.is_file():
+        raise InputError(f"{folder} has no {CARD}; a benchmark is a folder with {CARD}, {CASES} and images/")
     try:
         content = yaml.safe_load(read_text(path))
     except yaml.YAMLError as error:
@@ -100,9 +107,9 @@ def _read_card(path: Path) -> _Card:
     if not isinstance(content, dict):
         raise InputError(f"{path}: keys such as name, version and licence are needed")
     try:
-        return _Card.model_validate(content)
+        return Card.model_validate(content)
     except ValidationError as error:
-        known = ", ".join(_Card.model_fields)
+        known = ", ".join(Card.model_fields)
         wrong = "\n".join(
             f"{path}: {'.'.join(map(str, e['loc']))}: "
             + (f"unknown key; known: {known}" if e["type"] == "extra_forbidden" else e["msg"]) for e in error.errors()
@@ -160,7 +167,7 @@ def write_benchmark(
             extra(draft)
         sums = "".join(f"{sha256_file(draft / path)}  {path}\n" for path in _files(draft))
         (draft / SUMS).write_text(sums, "utf-8")
-        card = _Card(
+        card = Card(
             name=name, version=version, licence=licence, source=source, citation=citation, synthetic=synthetic,
             notes=notes, splits=_count_splits(cases),
             hashes={"cases.jsonl": sha256_file(draft / CASES), "SHA256SUMS": sha256_file(draft / SUMS)},
@@ -196,7 +203,7 @@ def check_hashes(folder: str | Path) -> list[tuple[str, str]]:
     if not (folder / SUMS).is_file():
         return [(SUMS, "is missing, so no file can be checked")]
     wrong = []
-    stated = _read_card(folder / CARD).hashes.get(SUMS, "")
+    stated = load_card(folder).hashes.get(SUMS, "")
     if stated and sha256_file(folder / SUMS) != stated:
         wrong.append((SUMS, f"is not the file that {CARD} describes"))
     listed = {}

@@ -18,7 +18,7 @@ from .errors import InputError
 from .ratingfile import DEFAULTS, NUMBER, PLACE, long_form
 from .records import RATER_KINDS, STAGES, STATES, Rating, Score, identity
 from .rubric import Rubric
-from .tablefile import LISTED, Problem, dump_json, read_table, refuse, write_frame, write_jsonl, written_ending
+from .tablefile import LISTED, Problem, dump_json, read_table, refuse, rename, write_frame, write_jsonl, written_ending
 
 RATINGS_SCHEMA: dict[str, Any] = {
     "case_id": pl.String, "system": pl.String, "arm": pl.String, "sample": pl.Int64,
@@ -52,12 +52,19 @@ def read_ratings(
     """
     notes_here: list[str] = []
     frames = []
+    unused, seen = set(columns or {}), list[str]()
     for path in [paths] if isinstance(paths, str | Path) else paths:
-        table = read_table(path, columns)
+        table = read_table(path)
+        here = {name: ours for name, ours in (columns or {}).items() if name in table.columns}
+        unused -= here.keys()
+        seen += table.columns
+        table = rename(table, here)
         frame = long_form(table, rubric, dimensions, rater_kind, notes_here)
         frames.append(_typed(frame, rubric, rater_kind, notes_here))
     if not frames:
         raise InputError("no ratings file is given")
+    if unused:
+        raise InputError(f"no file has a column '{sorted(unused)[0]}' to map; they have {', '.join(dict.fromkeys(seen))}")
     frame = pl.concat(frames)
     if frame.is_empty():
         raise InputError("there are no ratings in these files")
@@ -248,7 +255,7 @@ def write_ratings(ratings: pl.DataFrame | Iterable[Rating], path: str | Path) ->
         write_jsonl(map(_nested, frame_to_ratings(ratings) if isinstance(ratings, pl.DataFrame) else ratings), path)
         return
     frame = ratings if isinstance(ratings, pl.DataFrame) else ratings_to_frame(ratings)
-    frame = frame.select(list(RATINGS_SCHEMA)).cast(RATINGS_SCHEMA)
+    frame = frame.select(list(RATINGS_SCHEMA)).cast(pl.Schema(RATINGS_SCHEMA))
     _refuse_nan(frame)
     if ending == ".csv":
         distribution = pl.col("distribution").list.eval(pl.element().cast(pl.String)).list.join(",")

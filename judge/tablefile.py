@@ -105,8 +105,8 @@ def read_table(path: str | Path, columns: Mapping[str, str] | None = None) -> Ta
             raise InputError(f"{path}: not a readable parquet file: {error}") from error
         table = Table(path.name, tuple(frame.columns), np.arange(1, frame.height + 1), frame=frame)
     else:
-        table = _read_jsonl(path) if ending == ".jsonl" else _read_csv(path)
-    return _rename(table, columns or {})
+        table = _read_jsonl(path) if ending == ".jsonl" else read_csv_table(path)
+    return rename(table, columns or {})
 
 
 def local_file(path: str | Path) -> Path:
@@ -195,7 +195,8 @@ def _read_jsonl(path: Path) -> Table:
     return Table(path.name, columns, np.array(lines, dtype=np.int64), rows=rows)
 
 
-def _read_csv(path: Path) -> Table:
+def read_csv_table(path: Path) -> Table:
+    """Read a CSV (separated by comma, semicolon or tab) whatever the ending of its name; errors as in `read_table`."""
     data = _utf8(path).rstrip(b"\r\n")
     separator, starts, lines = _scan_csv(path.name, data)
     body = int(starts[1]) if len(starts) > 1 else len(data)
@@ -257,7 +258,8 @@ def _scan_csv(file: str, data: bytes) -> tuple[str, np.ndarray, np.ndarray]:
     return separator, starts, lines
 
 
-def _rename(table: Table, columns: Mapping[str, str]) -> Table:
+def rename(table: Table, columns: Mapping[str, str]) -> Table:
+    """The table under our column names; InputError for a column that is not there or would stand twice."""
     for source in columns:
         if source not in table.columns:
             raise InputError(f"{table.file} has no column '{source}' to map; it has {', '.join(table.columns)}")
@@ -321,9 +323,10 @@ def write_frame(frame: pl.DataFrame, path: Path) -> None:
         if path.suffix.lower() == ".parquet":
             frame.write_parquet(temporary)
         else:
-            shielded = pl.when(pl.col(pl.String).str.contains(f"^'*{_FORMULA}")).then(pl.lit("'") + pl.col(pl.String))
-            shielded = shielded.when(pl.col(pl.String) != "").then(pl.col(pl.String))  # "" as nothing, not as two quotes
-            frame.with_columns(shielded.name.keep()).write_csv(temporary)
+            text = pl.col(pl.String)
+            shielded = pl.when(text.str.contains(f"^'*{_FORMULA}")).then(pl.lit("'") + text)
+            # "" becomes an empty cell rather than two quotes, which triples the file of a sparse table.
+            frame.with_columns(shielded.when(text != "").then(text).name.keep()).write_csv(temporary)
 
 
 def written_ending(path: str | Path) -> str:
