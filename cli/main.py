@@ -1,0 +1,291 @@
+"""The whole program on one page: a thin command per verb. Each body imports what it calls, so that --help stays fast."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..judge.errors import BusyError, InputError, MissingExtra
+from . import output
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Score diagnostic narratives about skin images, and say whether the score may be believed.")  # fmt: skip
+data_app = typer.Typer(no_args_is_help=True, help="List, import, validate benchmarks.")
+app.add_typer(data_app, name="data")
+
+
+def _config(context: typer.Context, value: Path | None) -> Path | None:
+    """Fill in options from a YAML file; flags win, unknown keys are errors."""
+    if value is None:
+        return None
+    import yaml
+
+    try:
+        given = yaml.safe_load(value.read_text("utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"cannot read config {value}: {error}") from error
+    if not isinstance(given, dict):
+        raise InputError(f"{value}: a config is a mapping of options, such as 'judge: embedded'")
+    known = {parameter.name for parameter in context.command.params if parameter.name not in ("config", "help")}
+    keys = {str(key).replace("-", "_"): entry for key, entry in given.items()}
+    if unknown := sorted(set(keys) - known):
+        raise InputError(f"{value}: unknown key '{unknown[0]}'; this verb has {', '.join(sorted(known))}")
+    context.default_map = {**(context.default_map or {}), **keys}
+    return value
+
+
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
+Config = Annotated[Path | None, typer.Option(help="YAML with the options of this verb; flags win.", callback=_config, is_eager=True)]  # fmt: skip
+Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N narratives.")]
+RubricName = Annotated[str, typer.Option("--rubric", help="Shipped rubric or a path to a .yaml.")]
+Map = Annotated[list[str] | None, typer.Option("--map", help="THEIRS=OURS, a column of the file and our name; repeatable.")]  # fmt: skip
+Folder = Annotated[Path, typer.Option("--out", help="Folder to write.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        from .. import __version__
+
+        print(f"dermjudge {__version__}")
+        raise typer.Exit()
+
+
+@app.command()
+def demo(out: Folder = Path("demo"), cases: Annotated[int, typer.Option(min=20, help="Synthetic cases.")] = 60,
+         seed: Seed = 2026, as_json: Json = False, config: Config = None) -> None:  # fmt: skip
+    """The main job on the embedded benchmark and judge, offline. SYNTHETIC."""
+    from .demo import run_demo
+
+    run_demo(out, cases, seed, as_json)
+
+
+@data_app.command("list")
+def data_list(as_json: Json = False) -> None:
+    """The data sets that can be imported."""
+    from .data import list_importers
+
+    list_importers(as_json)
+
+
+@data_app.command("import")
+def data_import(
+    name: Annotated[str, typer.Argument(help="A name of `data list`.")],
+    source: Annotated[Path | None, typer.Argument(help="Where the published files are (not for synthetic).")] = None,
+    out: Folder = Path("benchmark"),
+    cases: Annotated[int | None, typer.Option(min=1, help="synthetic: number of cases (default 2000).")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of what is drawn: splits, the synthetic benchmark.")] = None,
+    counterfactuals: Annotated[float | None, typer.Option(min=0, max=1, help="synthetic: share shown beside another picture.")] = None,
+    images: Annotated[Path | None, typer.Option(help="dermbench, dermeval: where the pictures are.")] = None,
+    mapping: Annotated[Path | None, typer.Option(help="tabular: YAML with columns, labels, licence ...")] = None,
+    column: Annotated[list[str] | None, typer.Option(help="tabular: ROLE=COLUMN, such as id=image_id; repeatable.")] = None,
+    licence: Annotated[str | None, typer.Option(help="tabular, dermeval: licence of the pictures.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse the import if any row is bad.")] = False,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:  # fmt: skip
+    """Turn a published data set, or any table with images, into a benchmark folder."""
+    from .data import import_data
+
+    options: dict[str, Any] = {"cases": cases, "seed": seed, "counterfactuals": counterfactuals, "images": images,
+                               "mapping": mapping, "licence": licence, "columns": _columns(column)}  # fmt: skip
+    if name == "synthetic" and cases is None:
+        options["cases"] = 2000
+    import_data(name, source, out, {k: v for k, v in options.items() if v is not None}, strict, as_json)
+
+
+@data_app.command("faults")
+def data_faults(
+    bench: Annotated[Path, typer.Argument(help="Benchmark folder with references, or with diagnoses.")],
+    source: Annotated[str, typer.Option("--from", help="reference or metadata.")] = "reference",
+    out: Annotated[Path, typer.Option("--out", help="Narratives to write (.jsonl, .csv, .parquet).")] = Path("narratives.jsonl"),
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Narratives made by rule from references or metadata, with planted faults, to try a judge on real input."""
+    from .data import write_faults
+
+    write_faults(bench, source, out, seed, as_json)
+
+
+@data_app.command("validate")
+def data_validate(folder: Path, as_json: Json = False) -> None:
+    """Everything that is wrong with a benchmark folder, all at once."""
+    from .data import validate_folder
+
+    validate_folder(folder, as_json)
+
+
+@app.command()
+def score(
+    bench: Annotated[Path | None, typer.Argument(help="Benchmark folder.")] = None,
+    narratives: Annotated[Path | None, typer.Argument(help="Narratives; default: those of the benchmark.")] = None,
+    judge: Annotated[str, typer.Option(help="embedded, local:BASE[+ADAPTER], replay:FILE.")] = "",
+    rubric: RubricName = "derm6",
+    out: Folder = Path("run"),
+    probe: Annotated[str, typer.Option(help="Image probes: swap,blank,wrong-patient.")] = "",
+    critique: Annotated[bool, typer.Option("--critique", help="Also write a critique; the scores stay the same.")] = False,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Questions per batch of a local judge.")] = None,
+    retry: Annotated[str, typer.Option(help="States to ask again when a run is taken up.")] = "api_error",
+    limit: Limit = None,
+    seed: Seed = 0,
+    image: Annotated[list[Path] | None, typer.Option(help="One case at once: its picture.")] = None,
+    text: Annotated[str, typer.Option(help="One case at once: the narrative.")] = "",
+    context: Annotated[str, typer.Option(help="One case at once: clinical context.")] = "",
+    column_map: Map = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:  # fmt: skip
+    """Score narratives with a judge; re-issue the command to resume."""
+    from . import scoring
+
+    if text or image:
+        scoring.score_one(image or [], text, context, judge, rubric, critique, seed, as_json)
+    else:
+        probes = tuple(filter(None, probe.split(",")))
+        scoring.score_run(bench, narratives, judge, rubric, out, probes, critique, batch_size, tuple(retry.split(",")),
+                          limit, seed, _pairs(column_map), dry_run, as_json)  # fmt: skip
+
+
+@app.command()
+def evaluate(
+    bench: Annotated[Path, typer.Argument(help="Benchmark folder.")],
+    narratives: Annotated[Path | None, typer.Argument(help="Narratives; default: those of the benchmark.")] = None,
+    k: Annotated[str, typer.Option(help="Top-k, comma-separated.")] = "1,3,5",
+    cut: Annotated[str, typer.Option(help="Triage: lowest level that counts as positive.")] = "urgent",
+    terms: Annotated[Path | None, typer.Option(help="Own term list (.csv) in place of the shipped one.")] = None,
+    explain: Annotated[Path | None, typer.Option(help="Write what matched what, per narrative (.csv, .jsonl, .parquet).")] = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    column_map: Map = None,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:  # fmt: skip
+    """Top-k diagnosis and triage of narratives against the gold of the benchmark."""
+    from .scoring import evaluate_narratives
+
+    evaluate_narratives(bench, narratives, k, cut, terms, explain, limit, seed, _pairs(column_map), as_json)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="Path of a recipe, or the name of a shipped one.")],
+    out: Folder = Path("out/trained"),
+    data: Annotated[Path | None, typer.Option(help="Benchmark folder, in place of the recipe's.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and do nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a judge by a recipe: base (if it builds one), judge, text-only judge, card."""
+    from .training import train_recipe
+
+    train_recipe(recipe, out, data, dry_run, as_json)
+
+
+@app.command()
+def figures(
+    judge: Annotated[str, typer.Argument(help="The judge.")] = "embedded",
+    text_only: Annotated[str, typer.Option(help="The same recipe trained without pictures.")] = "embedded-text-only",
+    cases: Annotated[int, typer.Option(min=20, help="Synthetic cases of patients the judge never saw.")] = 200,
+    seed: Seed = 990,
+    card: Annotated[Path | None, typer.Option(help="Adapter folder whose card shall hold the figures.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What a judge reaches on fresh synthetic patients, where the truth is known. SYNTHETIC."""
+    from .training import print_figures
+
+    print_figures(judge, text_only, cases, seed, card, as_json)
+
+
+@app.command()
+def agree(
+    ratings: Annotated[list[Path], typer.Argument(help="Ratings of experts and judges (.jsonl, .csv, .parquet).")],
+    judge: Annotated[str | None, typer.Option(help="One judge; default all.")] = None,
+    rubric: RubricName = "derm6",
+    bench: Annotated[Path | None, typer.Option(help="Benchmark, for the patients that cases belong to.")] = None,
+    resamples: Annotated[int, typer.Option(min=100)] = 2000,
+    rater_kind: Annotated[str | None, typer.Option(help="expert or judge, where the files do not say.")] = None,
+    seed: Seed = 0,
+    column_map: Map = None,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:
+    """Judge beside experts: agreement with intervals, constant predictor and expert leave-one-out."""
+    from .agreement import agree_files
+
+    agree_files(ratings, judge, rubric, bench, resamples, rater_kind, seed, _pairs(column_map), as_json)
+
+
+@app.command()
+def verify(folder: Path, as_json: Json = False) -> None:
+    """Check a run folder: journal, hashes, counts. Changes nothing."""
+    from .scoring import verify_folder
+
+    verify_folder(folder, as_json)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Is everything here that is needed?"""
+    from .doctor import diagnose
+    from .scoring import print_findings
+
+    print_findings(diagnose(), as_json)
+
+
+def _columns(values: list[str] | None) -> dict[str, Any] | None:
+    """ROLE=COLUMN pairs; context and tags may stand several times."""
+    roles: dict[str, Any] = {}
+    for role, name in (pair for value in values or [] for pair in _pairs([value]).items()):
+        if role in ("context", "tags"):
+            roles.setdefault(role, []).append(name)
+        else:
+            roles[role] = name
+    return roles or None
+
+
+def _pairs(values: list[str] | None) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for value in values or []:
+        theirs, equals, ours = value.partition("=")
+        if not (theirs and equals and ours):
+            raise InputError(f"a pair is written NAME=NAME, such as item=case_id, not '{value}'")
+        pairs[theirs] = ours
+    return pairs
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Entry point: errors become a line on stderr and an exit code."""
+    try:
+        code = app(arguments, standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else output.OK)
+    except InputError as error:
+        output.say(f"error: {error}")
+        sys.exit(output.USAGE)
+    except BusyError as error:
+        output.say(f"error: {error}")
+        sys.exit(output.BUSY)
+    except MissingExtra as error:
+        output.say(f"error: {error}")
+        sys.exit(output.ERROR)
+    except KeyboardInterrupt:
+        output.say("stopped; re-issue the command to resume")
+        sys.exit(130)
+    except OSError as error:
+        output.say(f"error: {error.strerror or error}: {error.filename or ''}")
+        sys.exit(output.ERROR)
+    except Exception as error:
+        usage = getattr(error, "format_message", None)
+        if usage is None or not hasattr(error, "exit_code"):
+            raise
+        output.say(f"error: {usage()}")
+        sys.exit(output.USAGE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Puts tables from disk into the reports of `evaluators.report`; shared by `score`, `evaluate`, `agree` and `demo`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ..evaluators.agreement import AgreementResult, agree
+from ..evaluators.diagnosis import DiagnosisResult, score_diagnosis
+from ..evaluators.leaderboard import leaderboard
+from ..evaluators.probes import summarise_probes
+from ..evaluators.report import write_report
+from ..evaluators.report_sections import agreement_section, diagnosis_section, triage_section
+from ..evaluators.triage import TriageResult, score_triage
+from ..judge.backends.base import Judge
+from ..judge.benchmark import Benchmark
+from ..judge.files import write_atomic
+from ..judge.records import Case, Narrative
+from ..judge.rubric import Rubric
+from ..judge.tables import RATINGS_SCHEMA, read_ratings
+
+
+def patients(cases: Sequence[Case]) -> dict[str, str]:
+    """What is resampled: the patient, else the lesion, else the case."""
+    return {case.id: case.patient_id or case.lesion_id or case.id for case in cases}
+
+
+def full_report(benchmark: Benchmark, narratives: Sequence[Narrative], rubric: Rubric, runs: Mapping[str, tuple[Judge, Path]],
+                seed: int, text_only: str = "") -> tuple[str, dict[str, Any]]:  # fmt: skip
+    """Everything on one page: the first of `runs` (judge, run folder) is the judge, `text_only` names the blind one."""
+    cluster = patients(benchmark.cases)
+    frames = {name: read_ratings(folder / "ratings.jsonl", rubric) for name, (_, folder) in runs.items()}
+    boards = {name: leaderboard(frame, cluster, rubric.names, rubric.scale.levels, seed=seed) for name, frame in frames.items()}
+    first = next(iter(runs))
+    judge, folder = runs[first]
+    probes = None
+    if files := sorted(folder.glob("probe-*.jsonl")):
+        probed = pl.concat([read_ratings(file, rubric) for file in files])
+        probes = summarise_probes(frames[first], probed, cluster, rubric.names, seed=seed)
+    agreement = None
+    experts = benchmark.root / "ratings.parquet"
+    if experts.exists():
+        columns = list(RATINGS_SCHEMA)
+        told = read_ratings(experts, rubric)
+        keys = frames[first].select("case_id", "system", "arm", "sample").unique()
+        told = told.join(keys, on=["case_id", "system", "arm", "sample"], how="semi")  # the narratives that were judged
+        if len(told):
+            together = pl.concat([told.select(columns), *(frame.select(columns) for frame in frames.values())])
+            agreement = agree(together, rubric.scale.levels, None, cluster, seed=seed)
+    gold = [case for case in benchmark.cases if case.diagnosis]
+    return write_report(
+        title=f"{judge.name} on {benchmark.name}",
+        data=f"{benchmark.name} {benchmark.version}, {len(benchmark.cases)} cases, {benchmark.licence}",
+        signature=judge.signature, board=boards[first], text_only=boards.get(text_only), probes=probes,
+        diagnosis=score_diagnosis(benchmark.cases, narratives, seed=seed) if gold else None,
+        triage=score_triage(benchmark.cases, narratives, seed=seed) if gold else None, agreement=agreement,
+        synthetic=benchmark.synthetic, demonstration=judge.name.startswith("embedded"), planned=len(narratives),
+        notes=[*judge.notes, *([benchmark.notes] if benchmark.notes else [])])  # fmt: skip
+
+
+def report_run(folder: Path, benchmark: Benchmark, narratives: Sequence[Narrative], rubric: Rubric, judge: Judge,
+               seed: int) -> tuple[str, dict[str, Any]]:  # fmt: skip
+    """Write report.md and report.json into a run folder."""
+    text, found = full_report(benchmark, narratives, rubric, {judge.name: (judge, folder)}, seed)
+    save_report(folder, text, found)
+    return text, found
+
+
+def save_report(folder: Path, text: str, found: Mapping[str, Any]) -> None:
+    write_atomic(folder / "report.md", text, private=True)
+    write_atomic(folder / "report.json", json.dumps(found, ensure_ascii=False, indent=1, allow_nan=False), private=True)
+
+
+def evaluation_text(diagnosis: DiagnosisResult, triage: TriageResult) -> str:
+    """Top-k and triage as they stand in a report."""
+    return "\n".join([*diagnosis_section(diagnosis), *triage_section(triage), *_said(diagnosis.notes, triage.notes)])
+
+
+def agreement_text(found: AgreementResult) -> str:
+    """The agreement section as it stands in a report."""
+    return "\n".join([*agreement_section(found, []), *_said(found.notes)])
+
+
+def _said(*notes: Sequence[str]) -> list[str]:
+    return [f"- {note}" for note in dict.fromkeys(note for group in notes for note in group)]
