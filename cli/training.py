@@ -59,7 +59,7 @@ def print_figures(judge: str, text_only: str, cases: int, seed: int, card: Path 
         found = figures(open_judge(judge, rubric), open_judge(text_only, rubric) if text_only else None, rubric, cases, seed, tick)
     found["targets"] = targets(found)
     if card:
-        from ..training.train import update_card
+        from ..training.card import update_card
 
         update_card(card, {"figures": json.loads(json.dumps(found))})
     output.emit(found, as_json, lambda: _figures_text(found))

@@ -14,6 +14,7 @@ _MARKUP = re.compile(r"[\\`*\[\]<>|~&$]")
 _UNDERSCORE = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")  # inside a word it is a plain character
 _ADDRESS = re.compile(r"(?i):(?=//)|(?<=www)\.|(?<=mailto):|(?<=xmpp):")
 _AT = re.compile(r"(?<![A-Za-z0-9@])@+|@+(?=[\w\\-]+\.)")  # a mention, a mail address: a backslash stops neither
+_CLOSING = re.compile(r"(?<= )#(?=#*$)")  # signs at the end of a heading would go
 _BLOCK_START = re.compile(r"^(?:[#+\-=:]|\d{1,9}[.)](?= |$))")
 
 
@@ -48,7 +49,7 @@ def escape_markdown(text: str) -> str:
     >>> escape_markdown("gpt-4o|<b>")
     'gpt-4o\\\\|\\\\<b\\\\>'
     """
-    text = _MARKUP.sub(r"\\\g<0>", visible(text).strip(" "))
+    text = _CLOSING.sub(r"\\\g<0>", _MARKUP.sub(r"\\\g<0>", visible(text).strip(" ")))
     text = _UNDERSCORE.sub(r"\\_", text)
     text = _AT.sub(r"`\g<0>`", _ADDRESS.sub(r"\\\g<0>", text))
     return plain_start(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,8 +14,9 @@ from ..judge.errors import InputError
 from ..judge.records import Case, Narrative
 from ..judge.rubric import Rubric, load_rubric
 from ..judge.tables import frame_to_ratings, read_narratives, read_ratings
+from .card import update_card
 from .config import Pretraining, Recipe
-from .examples import Example, Pictures, build_examples, critique_text
+from .examples import Example, Pictures, build_examples
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
 
@@ -61,13 +61,6 @@ def train(recipe: Recipe, folder: Path, out: Path, progress: Progress | None = N
     for path in done.values():
         update_card(path, {"domain": domain} if domain else {})
     return Trained(base, done["judge"], done.get("text_only"), clock.laps)
-
-
-def update_card(folder: Path, fields: dict[str, Any]) -> None:
-    """Add fields to the card of an adapter."""
-    file = folder / "judge.json"
-    card = json.loads(file.read_text("utf-8")) | fields
-    file.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 def _named_base(name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.resources import files
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from ..errors import InputError, MissingExtra
 from ..rubric import Rubric
 from .base import Judge
 
+# Before torch is imported: threads that wait must not spin (three times slower on two shared cores), and no library
+# may ask a hub for anything.
+_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 KNOWN = "embedded, embedded-text-only, local:BASE[+ADAPTER], replay:FILE"
 
 
@@ -40,6 +44,8 @@ def embedded_folder() -> Path:
 
 
 def _local(base: Path, adapter: Path | None, rubric: Rubric, name: str, batch_size: int | None, critique: bool) -> Judge:
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     try:
         from .local import LocalJudge
     except ImportError as error:

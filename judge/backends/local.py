@@ -15,12 +15,15 @@ from typing import Any, NamedTuple
 import torch
 from peft import PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers.utils.logging import disable_progress_bar
 
 from ..errors import InputError
 from ..prompt import Form, Prompt, template_hash
 from ..records import Score
 from ..rubric import Rubric
 from .base import Answer, Question
+
+disable_progress_bar()  # loading takes a second; a bar for it would stand in the way of ours
 
 CARD = "judge.json"
 MASS_FLOOR = 0.5

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image as Pillow
@@ -225,3 +226,26 @@ def test_help_and_version_run_as_programs():
         assert done.returncode == 0, done.stderr
     done = subprocess.run([sys.executable, "-m", "dermjudge.cli", "scroe"], capture_output=True, text=True)
     assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+def test_three_dimensions_on_one_to_four_pass_the_whole_journey(capsys, bench, tmp_path):
+    rubric = Path(__file__).parents[1] / "judge" / "data" / "triad.yaml"
+    names = load_rubric(rubric).names
+    rows = [{"case_id": f"c{k:02d}", "system": s, "answer": json.dumps({"scores": {d: 1 + (k + len(s)) % 4 for d in names}})}
+            for k in range(24) for s in ("good", "bad")]  # fmt: skip
+    answers = tmp_path / "triad.jsonl"
+    answers.write_text("\n".join(map(json.dumps, rows)))
+    (bench / "ratings.parquet").unlink()
+    run = tmp_path / "run"
+    code, out, err = call(capsys, "score", bench, "--judge", f"replay:{answers}", "--rubric", rubric, "--out", run)
+    assert code == 0, err
+    assert all(name in out for name in names)
+    experts = tmp_path / "experts.csv"
+    lines = ["case_id,system,rater," + ",".join(names)]
+    lines += [f"c{k:02d},{s},{r}," + ",".join(str(1 + (k + j + len(r)) % 4) for j in range(len(names)))
+              for k in range(24) for s in ("good", "bad") for r in ("ann", "bo")]  # fmt: skip
+    experts.write_text("\n".join(lines))
+    code, out, err = call(capsys, "agree", run / "ratings.jsonl", experts, "--rubric", rubric, "--rater-kind", "expert",
+                          "--resamples", 200, "--json")  # fmt: skip
+    assert code == 0, err
+    assert {d["dimension"] for d in json.loads(out)["judges"]} == set(names)

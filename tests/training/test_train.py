@@ -1,0 +1,181 @@
+"""Training on real, tiny models: the chain holds, what is written can be loaded, and what is wrong is refused."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("peft")
+from safetensors.torch import load_file  # noqa: E402
+
+from dermjudge.benchmarks.figures import figures, targets  # noqa: E402
+from dermjudge.benchmarks.synthetic import generate  # noqa: E402
+from dermjudge.judge.backends import open_judge  # noqa: E402
+from dermjudge.judge.benchmark import load_benchmark  # noqa: E402
+from dermjudge.judge.errors import InputError  # noqa: E402
+from dermjudge.judge.records import Case, Image, Narrative, Rating, Score  # noqa: E402
+from dermjudge.judge.rubric import load_rubric  # noqa: E402
+from dermjudge.judge.score import ask_one  # noqa: E402
+from dermjudge.judge.tables import read_narratives  # noqa: E402
+from dermjudge.training.card import update_card  # noqa: E402
+from dermjudge.training.config import Recipe, load_recipe  # noqa: E402
+from dermjudge.training.descent import Descent  # noqa: E402
+from dermjudge.training.examples import Pictures, build_examples  # noqa: E402
+from dermjudge.training.losses import slot_loss, soft_labels  # noqa: E402
+from dermjudge.training.sft import train_adapter  # noqa: E402
+from dermjudge.training.train import train  # noqa: E402
+from tests import tiny  # noqa: E402
+
+RUBRIC = load_rubric("derm6")
+RECIPE = load_recipe("training/recipes/smoke.yaml")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("train")
+    generate(folder / "data", 120, seed=3, counterfactuals=0.3)
+    return folder / "data", train(RECIPE, folder / "data", folder / "out")
+
+
+def test_the_chain_from_random_weights_to_a_judge_that_loads_and_scores(trained):
+    data, done = trained
+    judge = open_judge(f"local:{done.base}+{done.judge}", RUBRIC)
+    blind = open_judge(f"local:{done.base}+{done.text_only}", RUBRIC)
+    assert judge.form == "bound" and not judge.blind and blind.blind
+    benchmark, narrative = load_benchmark(data), read_narratives(data / "narratives.jsonl")[0]
+    case = next(c for c in benchmark.cases if c.id == narrative.case_id)
+    rating = ask_one(case, narrative, RUBRIC, judge, benchmark.root)
+    assert all(score.state in ("scored", "unparsable") for score in rating.scores.values())
+    assert set(done.seconds) == {"attributes", "claims", "narratives", "judge", "text_only"}
+
+
+def test_an_adapter_folder_holds_no_code_and_no_path_of_this_machine(trained):
+    _, done = trained
+    for folder in (done.judge, done.text_only):
+        assert {f.suffix for f in folder.iterdir()} <= {".safetensors", ".json", ".md"}
+        for file in folder.glob("*.json"):
+            assert not re.search(r'"/[a-z]', file.read_text()), file
+        card = json.loads((folder / "judge.json").read_text())
+        assert card["rubric_hash"] == RUBRIC.hash and card["trained_on"]["narratives"] > 100
+        assert "SYNTHETIC" in (folder / "README.md").read_text()
+
+
+def test_only_the_language_side_is_trained(trained):
+    names = load_file(trained[1].judge / "adapter_model.safetensors")
+    assert names and not [name for name in names if "vision" in name]
+
+
+def test_figures_are_computed_for_any_judge_and_none_is_left_out(trained, tmp_path):
+    _, done = trained
+    judge, blind = (open_judge(f"local:{done.base}+{p}", RUBRIC) for p in (done.judge, done.text_only))
+    for one in (judge, blind):  # hardly trained: read it all the same
+        one.model.float()
+    from dermjudge.judge.backends import local
+
+    floor, local.MASS_FLOOR = local.MASS_FLOOR, 0.0
+    try:
+        found = figures(judge, blind, RUBRIC, 24, seed=4)
+    finally:
+        local.MASS_FLOOR = floor
+    assert found["synthetic"] and found["narratives"] == 96
+    for name in RUBRIC.names:
+        d = found["dimensions"][name]
+        assert d["mae_constant"]["low"] <= d["mae_constant"]["value"] <= d["mae_constant"]["high"]
+        assert d["swap"]["n"] == d["blank"]["n"] == d["n"] > 80
+    assert len(targets(found)) == 6 + 3 + 5
+    found["targets"] = targets(found)
+    update_card(done.judge, {"figures": found})
+    assert "| Accuracy |" in (done.judge / "README.md").read_text()
+
+
+def test_soft_labels_sum_to_one_and_keep_the_mean():
+    levels = torch.arange(6.0)
+    gold = torch.tensor([0.0, 2.25, 5.0])
+    soft = soft_labels(gold, levels)
+    assert torch.allclose(soft.sum(-1), torch.ones(3)) and torch.allclose(soft @ levels, gold)
+
+
+def test_loss_falls_towards_the_gold_and_leaves_missing_ratings_out():
+    ids, levels = torch.tensor([[0, 1, 2], [0, 1, 2]]), torch.arange(3.0)
+    gold = torch.tensor([[2.0, float("nan")]])
+
+    def loss(logits):
+        return slot_loss(torch.tensor([[logits, logits]]), ids, levels, gold)[0]
+
+    assert loss([0.0, 0.0, 9.0, 0.0]) < loss([0.0, 0.0, 0.0, 0.0]) < loss([9.0, 0.0, 0.0, 0.0])
+    assert loss([0.0, 0.0, 9.0, 0.0]) < loss([0.0, 0.0, 9.0, 20.0])  # mass off the levels costs
+    logits = torch.zeros(1, 2, 4, requires_grad=True)
+    slot_loss(logits, ids, levels, gold)[0].backward()
+    assert logits.grad[0, 0].abs().sum() > 0 and logits.grad[0, 1].abs().sum() == 0
+
+
+@pytest.mark.parametrize("matrices", [True, False])
+def test_descent_learns_and_stops_before_a_loss_that_is_not_finite(matrices):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
+    x = torch.randn(64, 4)
+    y = x[:, :1] * x[:, 1:2]
+    descent = Descent(list(model.named_parameters()), 0.02, 120, matrices=matrices)
+    first = float(((model(x) - y) ** 2).mean())
+    for _ in range(120):
+        descent.step(((model(x) - y) ** 2).mean())
+    assert float(((model(x) - y) ** 2).mean()) < 0.5 * first
+    before = [p.detach().clone() for p in model.parameters()]
+    with pytest.raises(FloatingPointError):
+        descent.step(model(x).mean() * float("nan"))
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_examples_join_experts_and_keep_what_is_missing_missing():
+    cases = [Case("a", split="train"), Case("b", split="test")]
+    narratives = [Narrative("a", "s", "x"), Narrative("b", "s", "y")]
+
+    def rating(case, rater, accuracy, kind="expert"):
+        return Rating(case, "s", rater, kind, RUBRIC.id, {"Accuracy": Score(accuracy) if accuracy is not None else Score(None, "skipped")})
+
+    ratings = [rating("a", "e1", 4.0), rating("a", "e2", 3.0), rating("a", "j", 0.0, "judge"), rating("b", "e1", 1.0)]
+    (example,) = build_examples(cases, narratives, ratings, RUBRIC, "train")
+    assert example.gold[0] == 3.5 and np.isnan(example.gold[1:]).all()
+    assert example.target[0].tolist() == [0, 0, 0, 0.5, 0.5, 0] and example.target[1:].sum() == 0
+    with pytest.raises(InputError, match="splits here: test, train"):
+        build_examples(cases, narratives, ratings, RUBRIC, "validation")
+
+
+def test_a_base_that_is_named_is_fine_tuned_on_any_architecture(tmp_path):
+    base = tiny.llava(tmp_path / "llava")
+    generate(tmp_path / "data", 30, seed=8)
+    benchmark = load_benchmark(tmp_path / "data")
+    from dermjudge.judge.tables import frame_to_ratings, read_ratings
+
+    ratings = frame_to_ratings(read_ratings(tmp_path / "data" / "ratings.parquet", RUBRIC))
+    examples = build_examples(benchmark.cases, read_narratives(tmp_path / "data" / "narratives.jsonl"), ratings, RUBRIC, "train")
+    recipe = RECIPE.model_copy(update={"pretraining": None, "image_dropout": 0.5})
+    seen = []
+    out = train_adapter(recipe, base, tmp_path / "a", examples, Pictures(benchmark.root), RUBRIC, progress=lambda k, f: seen.append(dict(f)))  # fmt: skip
+    judge = open_judge(f"local:{base}+{out}", RUBRIC)
+    assert len(seen) == 3 and judge.signature["adapter"]
+    many = [e.case for e in examples][0]
+    two = type(examples[0])(Case(many.id, (Image("a"), Image("b"))), examples[0].narrative, examples[0].gold, examples[0].target, "")
+    with pytest.raises(InputError, match="more than 1 pictures"):
+        train_adapter(recipe, base, tmp_path / "b", [two], Pictures(benchmark.root), RUBRIC)
+
+
+def test_recipes_name_the_key_that_is_wrong(tmp_path):
+    file = tmp_path / "r.yaml"
+    file.write_text("name: x\ndata: {}\nsft: {steps: 0, batch: 1, rate: 0.1}\n")
+    with pytest.raises(InputError, match="sft.steps"):
+        load_recipe(file)
+    file.write_text("name: x\ndata: {}\nlearning: fast\nsft: {steps: 1, batch: 1, rate: 0.1}\n")
+    with pytest.raises(InputError, match="learning"):
+        load_recipe(file)
+    assert isinstance(load_recipe("training/recipes/embedded.yaml"), Recipe)
+
+
+def test_pretraining_needs_what_only_synthetic_data_have(tmp_path):
+    generate(tmp_path / "data", 30, seed=8)
+    text = (tmp_path / "data" / "narratives.jsonl").read_text()
+    (tmp_path / "data" / "narratives.jsonl").write_text(text.replace('"spans"', '"other"'))
+    with pytest.raises(InputError, match="name a base model"):
+        train(RECIPE, tmp_path / "data", tmp_path / "out")
