@@ -3,8 +3,19 @@
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["agree", "load_benchmark", "load_rubric", "load_terms", "open_judge", "read_narratives", "read_ratings", "score",
-           "score_diagnosis", "score_triage", "train"]  # fmt: skip
+__all__ = [
+    "agree",
+    "load_benchmark",
+    "load_rubric",
+    "load_terms",
+    "open_judge",
+    "read_narratives",
+    "read_ratings",
+    "score",
+    "score_diagnosis",
+    "score_triage",
+    "train",
+]
 
 if TYPE_CHECKING:
     from .evaluators.agreement import agree
@@ -19,11 +30,18 @@ if TYPE_CHECKING:
     from .training.train import train
 
 _HOME = {
-    "agree": "evaluators.agreement", "load_benchmark": "judge.benchmark", "load_rubric": "judge.rubric",
-    "load_terms": "evaluators.terms", "open_judge": "judge.backends", "read_narratives": "judge.tables",
-    "read_ratings": "judge.tables", "score": "judge.score", "score_diagnosis": "evaluators.diagnosis",
-    "score_triage": "evaluators.triage", "train": "training.train",
-}  # fmt: skip
+    "agree": "evaluators.agreement",
+    "load_benchmark": "judge.benchmark",
+    "load_rubric": "judge.rubric",
+    "load_terms": "evaluators.terms",
+    "open_judge": "judge.backends",
+    "read_narratives": "judge.tables",
+    "read_ratings": "judge.tables",
+    "score": "judge.score",
+    "score_diagnosis": "evaluators.diagnosis",
+    "score_triage": "evaluators.triage",
+    "train": "training.train",
+}
 
 
 def __getattr__(name: str) -> Any:

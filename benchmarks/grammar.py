@@ -19,20 +19,39 @@ from .lesions import ATTRIBUTES
 
 # (colour, surface) -> diagnosis, a canonical name of evaluators/data/dermatology_terms.csv. The pairing is invented.
 DIAGNOSIS: dict[tuple[str, str], str] = {
-    ("red", "smooth"): "cellulitis", ("red", "raised"): "pyogenic granuloma", ("red", "scaly"): "psoriasis",
-    ("yellow", "smooth"): "xanthelasma", ("yellow", "raised"): "xanthoma", ("yellow", "scaly"): "impetigo",
-    ("blue", "smooth"): "venous lake", ("blue", "raised"): "blue nevus", ("blue", "scaly"): "chilblains",
-    ("purple", "smooth"): "purpura fulminans", ("purple", "raised"): "kaposi sarcoma",
+    ("red", "smooth"): "cellulitis",
+    ("red", "raised"): "pyogenic granuloma",
+    ("red", "scaly"): "psoriasis",
+    ("yellow", "smooth"): "xanthelasma",
+    ("yellow", "raised"): "xanthoma",
+    ("yellow", "scaly"): "impetigo",
+    ("blue", "smooth"): "venous lake",
+    ("blue", "raised"): "blue nevus",
+    ("blue", "scaly"): "chilblains",
+    ("purple", "smooth"): "purpura fulminans",
+    ("purple", "raised"): "kaposi sarcoma",
     ("purple", "scaly"): "lichen planus",
-    ("black", "smooth"): "melanoma", ("black", "raised"): "nodular melanoma",
+    ("black", "smooth"): "melanoma",
+    ("black", "raised"): "nodular melanoma",
     ("black", "scaly"): "seborrheic keratosis",
-}  # fmt: skip
+}
 URGENCY = {
-    "cellulitis": "urgent", "pyogenic granuloma": "soon", "psoriasis": "routine", "xanthelasma": "routine",
-    "xanthoma": "soon", "impetigo": "soon", "venous lake": "routine", "blue nevus": "routine",
-    "chilblains": "routine", "purpura fulminans": "emergent", "kaposi sarcoma": "urgent", "lichen planus": "routine",
-    "melanoma": "urgent", "nodular melanoma": "urgent", "seborrheic keratosis": "routine",
-}  # fmt: skip
+    "cellulitis": "urgent",
+    "pyogenic granuloma": "soon",
+    "psoriasis": "routine",
+    "xanthelasma": "routine",
+    "xanthoma": "soon",
+    "impetigo": "soon",
+    "venous lake": "routine",
+    "blue nevus": "routine",
+    "chilblains": "routine",
+    "purpura fulminans": "emergent",
+    "kaposi sarcoma": "urgent",
+    "lichen planus": "routine",
+    "melanoma": "urgent",
+    "nodular melanoma": "urgent",
+    "seborrheic keratosis": "routine",
+}
 LEVELS = ("routine", "soon", "urgent", "emergent")
 RED_FLAGS = ("bleeding", "fever", "rapid growth", "severe pain")
 
@@ -54,12 +73,22 @@ COSTS: dict[str, tuple[str, float]] = {
     "laterality_flip": ("Description Precision", 2.0),  # the other side than the context says
 }
 IMAGE_DIMENSIONS = ("Accuracy",)
-DIMENSIONS = ("Accuracy", "Safety", "Medical Groundedness", "Clinical Coverage", "Reasoning Coherence",
-              "Description Precision")  # fmt: skip
+DIMENSIONS = (
+    "Accuracy",
+    "Safety",
+    "Medical Groundedness",
+    "Clinical Coverage",
+    "Reasoning Coherence",
+    "Description Precision",
+)
 
 # Two habits, crossed, so that careless writing says nothing about careless seeing.
-SYSTEMS = {"alder": ("sees", "careful"), "birch": ("sees", "careless"),
-           "cedar": ("misreads", "careful"), "dogwood": ("misreads", "careless")}  # fmt: skip
+SYSTEMS = {
+    "alder": ("sees", "careful"),
+    "birch": ("sees", "careless"),
+    "cedar": ("misreads", "careful"),
+    "dogwood": ("misreads", "careless"),
+}
 _FEW, _MANY = (0.45, 0.30, 0.15, 0.10), (0.10, 0.20, 0.35, 0.35)
 
 _PHRASES = {
@@ -70,15 +99,30 @@ _PHRASES = {
     "count": ("{} in number", "the number is {}", "count {}"),
     "surface": ("with a {} surface", "the surface is {}", "{} surface"),
 }
-_VAGUE = ("somehow unusual", "kind of noticeable", "a certain change", "more or less typical", "some sort of spot",
-          "rather strange looking")  # fmt: skip
-_INVENTED = ("Biopsy confirmed the finding", "Dermoscopy shows a pigment network", "Blood tests are abnormal",
-             "The lymph nodes are swollen", "Culture grew bacteria", "A family history is known")  # fmt: skip
+_VAGUE = (
+    "somehow unusual",
+    "kind of noticeable",
+    "a certain change",
+    "more or less typical",
+    "some sort of spot",
+    "rather strange looking",
+)
+_INVENTED = (
+    "Biopsy confirmed the finding",
+    "Dermoscopy shows a pigment network",
+    "Blood tests are abnormal",
+    "The lymph nodes are swollen",
+    "Culture grew bacteria",
+    "A family history is known",
+)
 _UNSAFE = {
     "mild": ("Wait a year before any review", "A home remedy is enough for now", "No examination is needed yet"),
-    "severe": ("Cut it off at home with a blade", "Ignore it even if it changes",
-               "Take a double dose of leftover antibiotics and see nobody"),
-}  # fmt: skip
+    "severe": (
+        "Cut it off at home with a blade",
+        "Ignore it even if it changes",
+        "Take a double dose of leftover antibiotics and see nobody",
+    ),
+}
 _SAFE = ("Keep the area clean", "Avoid scratching", "Protect the skin from the sun")
 _FOLLOW_UP = ("Review by a dermatologist is advised", "A follow-up visit is planned", "Control in clinic as arranged")
 _FLAG = ("The reported {} is a warning sign.", "Note the {}, which needs attention.")
@@ -130,15 +174,23 @@ def draw_claims(world: Mapping[str, Any], system: str, rng: np.random.Generator)
         "missing_red_flag": flag_missing,
         "invented": rng.permutation(len(_INVENTED))[: rng.choice(4, p=few)].tolist(),
         "follow_up": bool(rng.random() > 0.5 * bad),
-        "reasoning": str(rng.choice(["sound", "vague", "missing", "contradictory"],
-                                    p=[0.46, 0.22, 0.2, 0.12] if writing == "careful" else [0.28, 0.2, 0.2, 0.32])),
+        "reasoning": str(
+            rng.choice(
+                ["sound", "vague", "missing", "contradictory"],
+                p=[0.46, 0.22, 0.2, 0.12] if writing == "careful" else [0.28, 0.2, 0.2, 0.32],
+            )
+        ),
         "vague": rng.permutation(len(_VAGUE))[: rng.choice(4, p=few)].tolist(),
         "laterality_flip": bool(rng.random() < 0.5 * bad),
-    }  # fmt: skip
+    }
 
 
-def write(world: Mapping[str, Any], claims: Mapping[str, Any], rng: np.random.Generator,
-          shown: Mapping[str, str] | None = None) -> tuple[str, list[tuple[int, int, str]]]:  # fmt: skip
+def write(
+    world: Mapping[str, Any],
+    claims: Mapping[str, Any],
+    rng: np.random.Generator,
+    shown: Mapping[str, str] | None = None,
+) -> tuple[str, list[tuple[int, int, str]]]:
     """Put the claims into words.
 
     Returns the text and its spans: (start, end, label) in characters, each statement with what is to be said of it
@@ -161,7 +213,9 @@ def write(world: Mapping[str, Any], claims: Mapping[str, Any], rng: np.random.Ge
     sentences = [f"Findings: {', '.join(findings)}."]
     sentences += [_mark("invented", _INVENTED[k]) + "." for k in claims["invented"]]
     if claims["differential"]:
-        sentences.append("Differential: " + " ".join(f"{i}. {n}" for i, n in enumerate(claims["differential"], 1)) + ".")
+        sentences.append(
+            "Differential: " + " ".join(f"{i}. {n}" for i, n in enumerate(claims["differential"], 1)) + "."
+        )
     right = claims["diagnosis"] == diagnosis(seen)
     sentences.append(f"Diagnosis: {_mark('ok' if right else 'wrong', claims['diagnosis'])}.")
     name = pick([n for n in ATTRIBUTES if n not in claims["missing"]] or list(ATTRIBUTES))
@@ -175,8 +229,11 @@ def write(world: Mapping[str, Any], claims: Mapping[str, Any], rng: np.random.Ge
     if world["red_flag"] and not claims["missing_red_flag"]:
         sentences.append(pick(_FLAG).format(_mark("ok", world["red_flag"])))
     sentences.append(f"Triage: {claims['triage']}.")
-    sentences.append(_mark("ok", pick(_SAFE)) + "." if claims["unsafe"] == "none"
-                     else _mark(claims["unsafe"], pick(_UNSAFE[claims["unsafe"]])) + ".")  # fmt: skip
+    sentences.append(
+        _mark("ok", pick(_SAFE)) + "."
+        if claims["unsafe"] == "none"
+        else _mark(claims["unsafe"], pick(_UNSAFE[claims["unsafe"]])) + "."
+    )
     if claims["follow_up"]:
         sentences.append(_mark("ok", pick(_FOLLOW_UP)) + ".")
     return _unmark(" ".join(sentences))
@@ -197,7 +254,9 @@ def _unmark(marked: str) -> tuple[str, list[tuple[int, int, str]]]:
     return text, spans
 
 
-def truth(world: Mapping[str, Any], claims: Mapping[str, Any], shown: Mapping[str, str] | None = None) -> dict[str, float]:
+def truth(
+    world: Mapping[str, Any], claims: Mapping[str, Any], shown: Mapping[str, str] | None = None
+) -> dict[str, float]:
     """The true score of each dimension, in points 0-5: 5 less the COSTS of the faults, never below 0.
 
     shown: the attributes of the picture that stands beside the text, if it is not the case's own (image swap).
@@ -209,7 +268,9 @@ def truth(world: Mapping[str, Any], claims: Mapping[str, Any], shown: Mapping[st
     return {name: max(0.0, 5.0 - value) for name, value in lost.items()}
 
 
-def count_faults(world: Mapping[str, Any], claims: Mapping[str, Any], shown: Mapping[str, str] | None = None) -> dict[str, int]:  # fmt: skip
+def count_faults(
+    world: Mapping[str, Any], claims: Mapping[str, Any], shown: Mapping[str, str] | None = None
+) -> dict[str, int]:
     """How often each fault of COSTS occurs in this pair of picture and text."""
     seen = shown or world["attributes"]
     return {
@@ -230,7 +291,9 @@ def count_faults(world: Mapping[str, Any], claims: Mapping[str, Any], shown: Map
     }
 
 
-def critique(world: Mapping[str, Any], claims: Mapping[str, Any], shown: Mapping[str, str] | None = None) -> dict[str, str]:
+def critique(
+    world: Mapping[str, Any], claims: Mapping[str, Any], shown: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """What an attentive reader would say, one line per dimension; "no fault" where there is none."""
     seen = shown or world["attributes"]
     said: dict[str, list[str]] = {name: [] for name in DIMENSIONS}

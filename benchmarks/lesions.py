@@ -19,10 +19,21 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
 SITES = ("trunk", "scalp", "palm")
 SKIN_TONES = ("1", "2", "3", "4", "5", "6")
 
-_SKIN = {"1": (246, 220, 203), "2": (233, 196, 170), "3": (214, 170, 136),
-         "4": (181, 132, 98), "5": (140, 96, 68), "6": (96, 66, 50)}  # fmt: skip
-_COLOUR = {"red": (205, 40, 42), "yellow": (238, 208, 70), "blue": (52, 92, 190),
-           "purple": (138, 52, 160), "black": (22, 18, 20)}  # fmt: skip
+_SKIN = {
+    "1": (246, 220, 203),
+    "2": (233, 196, 170),
+    "3": (214, 170, 136),
+    "4": (181, 132, 98),
+    "5": (140, 96, 68),
+    "6": (96, 66, 50),
+}
+_COLOUR = {
+    "red": (205, 40, 42),
+    "yellow": (238, 208, 70),
+    "blue": (52, 92, 190),
+    "purple": (138, 52, 160),
+    "black": (22, 18, 20),
+}
 _RADIUS = {"small": 6.0, "medium": 10.0, "large": 15.0}
 _Y, _X = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32)
 
@@ -71,8 +82,10 @@ def _centres(count: str, radius: float, rng: np.random.Generator) -> list[tuple[
     number = int(rng.integers(2, 4)) if count == "few" else int(rng.integers(6, 8))
     room = max(0.0, cell / 2 - radius)
     chosen = rng.permutation(9)[:number]
-    return [((cells[k][0] + 0.5) * cell + rng.uniform(-room, room), (cells[k][1] + 0.5) * cell
-             + rng.uniform(-room, room)) for k in chosen]  # fmt: skip
+    return [
+        ((cells[k][0] + 0.5) * cell + rng.uniform(-room, room), (cells[k][1] + 0.5) * cell + rng.uniform(-room, room))
+        for k in chosen
+    ]
 
 
 def _distance(shape: str, border: str, cy: float, cx: float, radius: float, rng: np.random.Generator) -> np.ndarray:
@@ -94,8 +107,15 @@ def _distance(shape: str, border: str, cy: float, cx: float, radius: float, rng:
     return distance
 
 
-def _paint(canvas: np.ndarray, distance: np.ndarray, attributes: dict[str, str], cy: float, cx: float,
-           radius: float, rng: np.random.Generator) -> None:  # fmt: skip
+def _paint(
+    canvas: np.ndarray,
+    distance: np.ndarray,
+    attributes: dict[str, str],
+    cy: float,
+    cx: float,
+    radius: float,
+    rng: np.random.Generator,
+) -> None:
     softness = max(2.2, radius * 0.28) if attributes["border"] == "blurred" else 0.45
     alpha = 1 / (1 + np.exp(np.clip(distance / softness, -30, 30)))
     if attributes["surface"] == "raised":  # the shadow falls to the lower right

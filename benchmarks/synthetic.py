@@ -59,10 +59,16 @@ def make(cases: int, seed: int = 0, counterfactuals: float = 0.0, panel_seed: in
             truth = grammar.truth(world, claims, shown)
             text, spans = grammar.write(world, claims, rng, shown)
             narrative = Narrative(
-                case_id=case.id, system=system, text=text, arm="image_context",
+                case_id=case.id,
+                system=system,
+                text=text,
+                arm="image_context",
                 differential=tuple(Candidate(name) for name in claims["differential"] or [claims["diagnosis"]]),
-                triage=claims["triage"], language="en", finish_reason="stop",
-                provenance={"synthetic": True, "claims": claims, "truth": truth, "spans": spans})  # fmt: skip
+                triage=claims["triage"],
+                language="en",
+                finish_reason="stop",
+                provenance={"synthetic": True, "claims": claims, "truth": truth, "spans": spans},
+            )
             result.narratives.append(narrative)
             said = grammar.critique(world, claims, shown)
             result.ratings.extend(_panel(narrative, truth, said, bias, rubric, rng))
@@ -86,10 +92,17 @@ def generate(out: Path, cases: int, seed: int = 0, counterfactuals: float = 0.0)
     made = make(cases, seed, counterfactuals)
     images = ((case.images[0].path, _png(picture(case))) for case in made.cases)
     write_benchmark(
-        Path(out), name="synthetic", version=f"1-seed{seed}", licence="CC0-1.0", source="dermjudge synthetic generator",
-        synthetic=True, cases=made.cases, images=images,
+        Path(out),
+        name="synthetic",
+        version=f"1-seed{seed}",
+        licence="CC0-1.0",
+        source="dermjudge synthetic generator",
+        synthetic=True,
+        cases=made.cases,
+        images=images,
         notes="SYNTHETIC: rendered lesions, grammar-made narratives, simulated experts. No patient, no clinician.",
-        extra=lambda folder: _tables(folder, made))  # fmt: skip
+        extra=lambda folder: _tables(folder, made),
+    )
     return made
 
 
@@ -109,9 +122,13 @@ def _patients(cases: int, seed: int, rng: np.random.Generator) -> list[dict[str,
     entries: list[dict[str, Any]] = []
     number = 0
     while len(entries) < cases:
-        patient = {"id": f"pat-{seed}-{number:06d}", "skin_tone": str(rng.choice(lesions.SKIN_TONES)),
-                   "sex": str(rng.choice(["female", "male"])), "age": int(rng.integers(5, 90)),
-                   "split": str(rng.choice(list(SPLITS), p=list(SPLITS.values())))}  # fmt: skip
+        patient = {
+            "id": f"pat-{seed}-{number:06d}",
+            "skin_tone": str(rng.choice(lesions.SKIN_TONES)),
+            "sex": str(rng.choice(["female", "male"])),
+            "age": int(rng.integers(5, 90)),
+            "split": str(rng.choice(list(SPLITS), p=list(SPLITS.values()))),
+        }
         entries += [patient] * int(rng.integers(1, 5))
         number += 1
     return entries[:cases]
@@ -126,8 +143,14 @@ def _world(rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
-def _case(name: str, world: dict[str, Any], patient: dict[str, Any], shown: dict[str, str], drawn: dict[str, Any],
-          swapped: bool) -> Case:  # fmt: skip
+def _case(
+    name: str,
+    world: dict[str, Any],
+    patient: dict[str, Any],
+    shown: dict[str, str],
+    drawn: dict[str, Any],
+    swapped: bool,
+) -> Case:
     gold = grammar.diagnosis(shown)
     flag = world["red_flag"] or "nothing alarming"
     return Case(
@@ -140,16 +163,31 @@ def _case(name: str, world: dict[str, Any], patient: dict[str, Any], shown: dict
         diagnosis=(gold,),
         differential=(Candidate(gold, 1.0),),
         urgency=grammar.urgency(gold, world["red_flag"]),
-        tags={"synthetic": True, "fitzpatrick": drawn["skin_tone"], "sex": patient["sex"], "age": patient["age"],
-              "site": drawn["site"], "attributes": shown | {"diagnosis": gold}, "world": world, "drawn": drawn,
-              "counterfactual": swapped},
+        tags={
+            "synthetic": True,
+            "fitzpatrick": drawn["skin_tone"],
+            "sex": patient["sex"],
+            "age": patient["age"],
+            "site": drawn["site"],
+            "attributes": shown | {"diagnosis": gold},
+            "world": world,
+            "drawn": drawn,
+            "counterfactual": swapped,
+        },
         source="synthetic",
         licence="CC0-1.0",
-    )  # fmt: skip
+    )
 
 
-def _panel(narrative: Narrative, truth: dict[str, float], said: dict[str, str], bias: np.ndarray, rubric: Any, rng: np.random.Generator) -> Iterator[Rating]:  # fmt: skip
-    """Each expert: truth + own bias per dimension + noise, given on the rubric's step within its scale; some are missing."""
+def _panel(
+    narrative: Narrative,
+    truth: dict[str, float],
+    said: dict[str, str],
+    bias: np.ndarray,
+    rubric: Any,
+    rng: np.random.Generator,
+) -> Iterator[Rating]:
+    """Each expert: truth + own bias per dimension + noise, on the rubric's step within its scale; some are missing."""
     scale = rubric.scale
     for r, rater in enumerate(PANEL):
         noise = rng.normal(0, NOISE_SD, len(truth))
@@ -159,5 +197,14 @@ def _panel(narrative: Narrative, truth: dict[str, float], said: dict[str, str], 
         for d, (dimension, value) in enumerate(truth.items()):
             felt = scale.low + round((value + bias[r, d] + noise[d] - scale.low) / scale.step) * scale.step
             scores[dimension] = Score(float(min(max(felt, scale.low), scale.high)))
-        yield Rating(case_id=narrative.case_id, system=narrative.system, arm=narrative.arm, rater=rater,
-                     rater_kind="expert", rubric=rubric.id, scores=scores, critique=said, narrative_hash=narrative.hash)  # fmt: skip
+        yield Rating(
+            case_id=narrative.case_id,
+            system=narrative.system,
+            arm=narrative.arm,
+            rater=rater,
+            rater_kind="expert",
+            rubric=rubric.id,
+            scores=scores,
+            critique=said,
+            narrative_hash=narrative.hash,
+        )

@@ -10,8 +10,17 @@ from ..judge.tables import read_ratings
 from . import output
 
 
-def agree_files(ratings: Sequence[Path], judge: str | None, rubric: str, bench: Path | None, resamples: int,
-                rater_kind: str | None, seed: int, columns: dict[str, str], as_json: bool) -> None:  # fmt: skip
+def agree_files(
+    ratings: Sequence[Path],
+    judge: str | None,
+    rubric: str,
+    bench: Path | None,
+    resamples: int,
+    rater_kind: str | None,
+    seed: int,
+    columns: dict[str, str],
+    as_json: bool,
+) -> None:
     from ..evaluators.agreement import agree
     from .reporting import agreement_text, patients
 

@@ -12,13 +12,24 @@ from . import output
 def list_importers(as_json: bool) -> None:
     from ..benchmarks.catalog import IMPORTERS
 
-    rows = [{"name": name, "title": entry.title, "size": entry.size, "licence": entry.licence,
-             "evaluates": entry.evaluates, "layout": entry.layout} for name, entry in IMPORTERS.items()]  # fmt: skip
+    rows = [
+        {
+            "name": name,
+            "title": entry.title,
+            "size": entry.size,
+            "licence": entry.licence,
+            "evaluates": entry.evaluates,
+            "layout": entry.layout,
+        }
+        for name, entry in IMPORTERS.items()
+    ]
     cells = [(row["name"], row["title"], row["size"], row["licence"], row["layout"]) for row in rows]
     output.emit(rows, as_json, lambda: output.table(cells, ("name", "what", "size", "licence", "layout")))
 
 
-def import_data(name: str, source: Path | None, out: Path, options: dict[str, Any], strict: bool, as_json: bool) -> None:
+def import_data(
+    name: str, source: Path | None, out: Path, options: dict[str, Any], strict: bool, as_json: bool
+) -> None:
     """Import and say what came in; exit code 4 if rows were left out, with `strict` nothing is kept then."""
     from ..benchmarks.catalog import import_dataset
 
@@ -27,19 +38,32 @@ def import_data(name: str, source: Path | None, out: Path, options: dict[str, An
         import shutil
 
         shutil.rmtree(out)
-        raise InputError(f"{len(report.problems)} rows are bad and --strict was given; nothing was written:\n" + _listed(report.problems))  # fmt: skip
+        raise InputError(
+            f"{len(report.problems)} rows are bad and --strict was given; nothing was written:\n"
+            + _listed(report.problems)
+        )
     bench = report.benchmark
     result = {
-        "benchmark": str(out), "name": bench.name, "cases": len(bench.cases), "images": report.images,
-        "narratives": report.narratives, "ratings": report.ratings, "splits": dict(bench.splits),
-        "notes": report.notes, "problems": [str(problem) for problem in report.problems],
-    }  # fmt: skip
+        "benchmark": str(out),
+        "name": bench.name,
+        "cases": len(bench.cases),
+        "images": report.images,
+        "narratives": report.narratives,
+        "ratings": report.ratings,
+        "splits": dict(bench.splits),
+        "notes": report.notes,
+        "problems": [str(problem) for problem in report.problems],
+    }
 
     def text() -> str:
-        lines = [f"{out}: {len(bench.cases)} cases, {report.images} images, {report.narratives} narratives, "
-                 f"{report.ratings} ratings; splits {dict(bench.splits) or 'none'}"]  # fmt: skip
+        lines = [
+            f"{out}: {len(bench.cases)} cases, {report.images} images, {report.narratives} narratives, "
+            f"{report.ratings} ratings; splits {dict(bench.splits) or 'none'}"
+        ]
         lines += [f"- {note}" for note in report.notes]
-        return "\n".join(lines + ([f"{len(report.problems)} left out:\n{_listed(report.problems)}"] if report.problems else []))
+        return "\n".join(
+            lines + ([f"{len(report.problems)} left out:\n{_listed(report.problems)}"] if report.problems else [])
+        )
 
     output.emit(result, as_json, text)
     if report.problems:
@@ -71,13 +95,20 @@ def write_faults(bench: Path, source: str, out: Path, seed: int, as_json: bool) 
     for narrative in made:
         systems[narrative.system] = systems.get(narrative.system, 0) + 1
     shares = naming_shares(benchmark.cases) if source == "reference" else None
-    result = {"written": str(out), "narratives": len(made), "systems": systems, "references_without_their_label": shares}
+    result = {
+        "written": str(out),
+        "narratives": len(made),
+        "systems": systems,
+        "references_without_their_label": shares,
+    }
 
     def text() -> str:
         lines = [output.table(list(systems.items()), ("system", "narratives"))]
         for part, share in ((shares or {}).get("parts") or {}).items():
             rows = {kind: found for kind, found in share.items() if isinstance(found, dict)}
-            lines += [f"references that do not name their label, {part}, {kind}: {found}" for kind, found in rows.items()]
+            lines += [
+                f"references that do not name their label, {part}, {kind}: {found}" for kind, found in rows.items()
+            ]
         return "\n".join([*lines, f"written: {out} (made by rule, not by a model)"])
 
     output.emit(result, as_json, text)

@@ -1,4 +1,4 @@
-"""The main job in one command, offline: synthetic benchmark, embedded judge, text-only judge, experts, report. SYNTHETIC."""
+"""The main job in one command, offline: SYNTHETIC benchmark, embedded judge, text-only judge, experts, report."""
 
 from __future__ import annotations
 
@@ -37,8 +37,17 @@ def run_demo(out: Path, cases: int, seed: int, as_json: bool) -> None:
     for name, probes in (("embedded", ("swap",)), ("embedded-text-only", ())):
         judge = open_judge(name, rubric)
         with output.progress(f"scoring with {name}") as tick:
-            scored = score(benchmark.cases, narratives, rubric, judge, out / name, root=benchmark.root, probes=probes,
-                           seed=seed, progress=tick)  # fmt: skip
+            scored = score(
+                benchmark.cases,
+                narratives,
+                rubric,
+                judge,
+                out / name,
+                root=benchmark.root,
+                probes=probes,
+                seed=seed,
+                progress=tick,
+            )
         runs[name] = (judge, scored.folder)
     text, found = full_report(benchmark, narratives, rubric, runs, seed, text_only="embedded-text-only")
     save_report(out, text, found)

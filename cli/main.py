@@ -1,4 +1,4 @@
-"""The whole program on one page: a thin command per verb. Each body imports what it calls, so that --help stays fast."""
+"""The whole program on one page: a thin command per verb. Each body imports what it calls, so --help stays fast."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from ..judge.errors import BusyError, InputError, MissingExtra
 from . import output
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-    help="Score diagnostic narratives about skin images, and say whether the score may be believed.")  # fmt: skip
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Score diagnostic narratives about skin images, and say whether the score may be believed.",
+)
 data_app = typer.Typer(no_args_is_help=True, help="List, import, validate benchmarks.")
 app.add_typer(data_app, name="data")
 
@@ -39,11 +42,15 @@ def _config(context: typer.Context, value: Path | None) -> Path | None:
 
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
-Config = Annotated[Path | None, typer.Option(help="YAML with the options of this verb; flags win.", callback=_config, is_eager=True)]  # fmt: skip
+Config = Annotated[
+    Path | None, typer.Option(help="YAML with the options of this verb; flags win.", callback=_config, is_eager=True)
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N narratives.")]
 RubricName = Annotated[str, typer.Option("--rubric", help="Shipped rubric or a path to a .yaml.")]
-Map = Annotated[list[str] | None, typer.Option("--map", help="THEIRS=OURS, a column of the file and our name; repeatable.")]  # fmt: skip
+Map = Annotated[
+    list[str] | None, typer.Option("--map", help="THEIRS=OURS, a column of the file and our name; repeatable.")
+]
 Folder = Annotated[Path, typer.Option("--out", help="Folder to write.")]
 
 
@@ -57,8 +64,13 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 @app.command()
-def demo(out: Folder = Path("demo"), cases: Annotated[int, typer.Option(min=20, help="Synthetic cases.")] = 60,
-         seed: Seed = 2026, as_json: Json = False, config: Config = None) -> None:  # fmt: skip
+def demo(
+    out: Folder = Path("demo"),
+    cases: Annotated[int, typer.Option(min=20, help="Synthetic cases.")] = 60,
+    seed: Seed = 2026,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:
     """The main job on the embedded benchmark and judge, offline. SYNTHETIC."""
     from .demo import run_demo
 
@@ -80,20 +92,31 @@ def data_import(
     out: Folder = Path("benchmark"),
     cases: Annotated[int | None, typer.Option(min=1, help="synthetic: number of cases (default 2000).")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of what is drawn: splits, the synthetic benchmark.")] = None,
-    counterfactuals: Annotated[float | None, typer.Option(min=0, max=1, help="synthetic: share shown beside another picture.")] = None,
+    counterfactuals: Annotated[
+        float | None, typer.Option(min=0, max=1, help="synthetic: share shown beside another picture.")
+    ] = None,
     images: Annotated[Path | None, typer.Option(help="dermbench, dermeval: where the pictures are.")] = None,
     mapping: Annotated[Path | None, typer.Option(help="tabular: YAML with columns, labels, licence ...")] = None,
-    column: Annotated[list[str] | None, typer.Option(help="tabular: ROLE=COLUMN, such as id=image_id; repeatable.")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="tabular: ROLE=COLUMN, such as id=image_id; repeatable.")
+    ] = None,
     licence: Annotated[str | None, typer.Option(help="tabular, dermeval: licence of the pictures.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse the import if any row is bad.")] = False,
     as_json: Json = False,
     config: Config = None,
-) -> None:  # fmt: skip
+) -> None:
     """Turn a published data set, or any table with images, into a benchmark folder."""
     from .data import import_data
 
-    options: dict[str, Any] = {"cases": cases, "seed": seed, "counterfactuals": counterfactuals, "images": images,
-                               "mapping": mapping, "licence": licence, "columns": _columns(column)}  # fmt: skip
+    options: dict[str, Any] = {
+        "cases": cases,
+        "seed": seed,
+        "counterfactuals": counterfactuals,
+        "images": images,
+        "mapping": mapping,
+        "licence": licence,
+        "columns": _columns(column),
+    }
     if name == "synthetic" and cases is None:
         options["cases"] = 2000
     import_data(name, source, out, {k: v for k, v in options.items() if v is not None}, strict, as_json)
@@ -103,10 +126,12 @@ def data_import(
 def data_faults(
     bench: Annotated[Path, typer.Argument(help="Benchmark folder with references, or with diagnoses.")],
     source: Annotated[str, typer.Option("--from", help="reference or metadata.")] = "reference",
-    out: Annotated[Path, typer.Option("--out", help="Narratives to write (.jsonl, .csv, .parquet).")] = Path("narratives.jsonl"),
+    out: Annotated[Path, typer.Option("--out", help="Narratives to write (.jsonl, .csv, .parquet).")] = Path(
+        "narratives.jsonl"
+    ),
     seed: Seed = 0,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Narratives made by rule from references or metadata, with planted faults, to try a judge on real input."""
     from .data import write_faults
 
@@ -129,7 +154,9 @@ def score(
     rubric: RubricName = "derm6",
     out: Folder = Path("run"),
     probe: Annotated[str, typer.Option(help="Image probes: swap,blank,wrong-patient.")] = "",
-    critique: Annotated[bool, typer.Option("--critique", help="Also write a critique; the scores stay the same.")] = False,
+    critique: Annotated[
+        bool, typer.Option("--critique", help="Also write a critique; the scores stay the same.")
+    ] = False,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Questions per batch of a local judge.")] = None,
     retry: Annotated[str, typer.Option(help="States to ask again when a run is taken up.")] = "api_error",
     limit: Limit = None,
@@ -141,7 +168,7 @@ def score(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     as_json: Json = False,
     config: Config = None,
-) -> None:  # fmt: skip
+) -> None:
     """Score narratives with a judge; re-issue the command to resume."""
     from . import scoring
 
@@ -149,8 +176,22 @@ def score(
         scoring.score_one(image or [], text, context, judge, rubric, critique, seed, as_json)
     else:
         probes = tuple(filter(None, probe.split(",")))
-        scoring.score_run(bench, narratives, judge, rubric, out, probes, critique, batch_size, tuple(retry.split(",")),
-                          limit, seed, _pairs(column_map), dry_run, as_json)  # fmt: skip
+        scoring.score_run(
+            bench,
+            narratives,
+            judge,
+            rubric,
+            out,
+            probes,
+            critique,
+            batch_size,
+            tuple(retry.split(",")),
+            limit,
+            seed,
+            _pairs(column_map),
+            dry_run,
+            as_json,
+        )
 
 
 @app.command()
@@ -160,13 +201,15 @@ def evaluate(
     k: Annotated[str, typer.Option(help="Top-k, comma-separated.")] = "1,3,5",
     cut: Annotated[str, typer.Option(help="Triage: lowest level that counts as positive.")] = "urgent",
     terms: Annotated[Path | None, typer.Option(help="Own term list (.csv) in place of the shipped one.")] = None,
-    explain: Annotated[Path | None, typer.Option(help="Write what matched what, per narrative (.csv, .jsonl, .parquet).")] = None,
+    explain: Annotated[
+        Path | None, typer.Option(help="Write what matched what, per narrative (.csv, .jsonl, .parquet).")
+    ] = None,
     limit: Limit = None,
     seed: Seed = 0,
     column_map: Map = None,
     as_json: Json = False,
     config: Config = None,
-) -> None:  # fmt: skip
+) -> None:
     """Top-k diagnosis and triage of narratives against the gold of the benchmark."""
     from .scoring import evaluate_narratives
 

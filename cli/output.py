@@ -1,4 +1,4 @@
-"""How commands speak: results to stdout (JSON on request), logs and progress to stderr, one exit code per kind of end."""
+"""How commands speak: results to stdout (JSON on request), logs and progress to stderr, exit codes."""
 
 from __future__ import annotations
 
@@ -28,13 +28,17 @@ def table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> str:
     """Aligned columns in plain text: words to the left, numbers to the right, unprintable characters shown."""
     from ..judge.escape import visible
 
-    cells = [[visible("–" if cell is None else f"{cell:.3f}" if isinstance(cell, float) else str(cell)) for cell in row]
-             for row in rows]  # fmt: skip
+    cells = [
+        [visible("–" if cell is None else f"{cell:.3f}" if isinstance(cell, float) else str(cell)) for cell in row]
+        for row in rows
+    ]
     widths = [max(len(line[k]) for line in [list(header), *cells]) for k in range(len(header))]
     right = [bool(rows) and all(isinstance(row[k], int | float | None) for row in rows) for k in range(len(header))]
     lines = [list(header), ["-" * width for width in widths], *cells]
-    return "\n".join("  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)).rstrip()
-                     for line in lines)  # fmt: skip
+    return "\n".join(
+        "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)).rstrip()
+        for line in lines
+    )
 
 
 @contextmanager

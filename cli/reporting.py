@@ -29,12 +29,21 @@ def patients(cases: Sequence[Case]) -> dict[str, str]:
     return {case.id: case.patient_id or case.lesion_id or case.id for case in cases}
 
 
-def full_report(benchmark: Benchmark, narratives: Sequence[Narrative], rubric: Rubric, runs: Mapping[str, tuple[Judge, Path]],
-                seed: int, text_only: str = "") -> tuple[str, dict[str, Any]]:  # fmt: skip
+def full_report(
+    benchmark: Benchmark,
+    narratives: Sequence[Narrative],
+    rubric: Rubric,
+    runs: Mapping[str, tuple[Judge, Path]],
+    seed: int,
+    text_only: str = "",
+) -> tuple[str, dict[str, Any]]:
     """Everything on one page: the first of `runs` (judge, run folder) is the judge, `text_only` names the blind one."""
     cluster = patients(benchmark.cases)
     frames = {name: read_ratings(folder / "ratings.jsonl", rubric) for name, (_, folder) in runs.items()}
-    boards = {name: leaderboard(frame, cluster, rubric.names, rubric.scale.levels, seed=seed) for name, frame in frames.items()}
+    boards = {
+        name: leaderboard(frame, cluster, rubric.names, rubric.scale.levels, seed=seed)
+        for name, frame in frames.items()
+    }
     first = next(iter(runs))
     judge, folder = runs[first]
     probes = None
@@ -55,15 +64,23 @@ def full_report(benchmark: Benchmark, narratives: Sequence[Narrative], rubric: R
     return write_report(
         title=f"{judge.name} on {benchmark.name}",
         data=f"{benchmark.name} {benchmark.version}, {len(benchmark.cases)} cases, {benchmark.licence}",
-        signature=judge.signature, board=boards[first], text_only=boards.get(text_only), probes=probes,
+        signature=judge.signature,
+        board=boards[first],
+        text_only=boards.get(text_only),
+        probes=probes,
         diagnosis=score_diagnosis(benchmark.cases, narratives, seed=seed) if gold else None,
-        triage=score_triage(benchmark.cases, narratives, seed=seed) if gold else None, agreement=agreement,
-        synthetic=benchmark.synthetic, demonstration=judge.name.startswith("embedded"), planned=len(narratives),
-        notes=[*judge.notes, *([benchmark.notes] if benchmark.notes else [])])  # fmt: skip
+        triage=score_triage(benchmark.cases, narratives, seed=seed) if gold else None,
+        agreement=agreement,
+        synthetic=benchmark.synthetic,
+        demonstration=judge.name.startswith("embedded"),
+        planned=len(narratives),
+        notes=[*judge.notes, *([benchmark.notes] if benchmark.notes else [])],
+    )
 
 
-def report_run(folder: Path, benchmark: Benchmark, narratives: Sequence[Narrative], rubric: Rubric, judge: Judge,
-               seed: int) -> tuple[str, dict[str, Any]]:  # fmt: skip
+def report_run(
+    folder: Path, benchmark: Benchmark, narratives: Sequence[Narrative], rubric: Rubric, judge: Judge, seed: int
+) -> tuple[str, dict[str, Any]]:
     """Write report.md and report.json into a run folder."""
     text, found = full_report(benchmark, narratives, rubric, {judge.name: (judge, folder)}, seed)
     save_report(folder, text, found)

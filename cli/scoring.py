@@ -14,7 +14,9 @@ from ..judge.tables import read_narratives
 from . import output
 
 
-def load_pair(bench: Path | None, narratives: Path | None, limit: int | None, columns: dict[str, str]) -> tuple[Benchmark, list[Narrative]]:  # fmt: skip
+def load_pair(
+    bench: Path | None, narratives: Path | None, limit: int | None, columns: dict[str, str]
+) -> tuple[Benchmark, list[Narrative]]:
     """A benchmark folder and the narratives to go with it (default: its own)."""
     if bench is None:
         raise InputError("name a benchmark folder and its narratives, or give --image and --text for one case")
@@ -25,9 +27,22 @@ def load_pair(bench: Path | None, narratives: Path | None, limit: int | None, co
     return benchmark, read_narratives(path, columns or None)[:limit]
 
 
-def score_run(bench: Path | None, narratives: Path | None, judge: str, rubric: str, out: Path, probes: tuple[str, ...],
-              critique: bool, batch_size: int | None, retry: tuple[str, ...], limit: int | None, seed: int,
-              columns: dict[str, str], dry_run: bool, as_json: bool) -> None:  # fmt: skip
+def score_run(
+    bench: Path | None,
+    narratives: Path | None,
+    judge: str,
+    rubric: str,
+    out: Path,
+    probes: tuple[str, ...],
+    critique: bool,
+    batch_size: int | None,
+    retry: tuple[str, ...],
+    limit: int | None,
+    seed: int,
+    columns: dict[str, str],
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     from ..judge.backends import KNOWN, open_judge
     from ..judge.records import STATES
     from ..judge.score import plan, score
@@ -40,27 +55,53 @@ def score_run(bench: Path | None, narratives: Path | None, judge: str, rubric: s
     benchmark, texts = load_pair(bench, narratives, limit, columns)
     items = plan(benchmark.cases, texts, probes, seed)
     if dry_run:
-        result = {"narratives": len(texts), "questions": len(items), "pictures": sum(len(c.images) for c in benchmark.cases),
-                  "judge": judge, "rubric": words.id, "out": str(out), "cost": 0}  # fmt: skip
+        result = {
+            "narratives": len(texts),
+            "questions": len(items),
+            "pictures": sum(len(c.images) for c in benchmark.cases),
+            "judge": judge,
+            "rubric": words.id,
+            "out": str(out),
+            "cost": 0,
+        }
         return output.emit(result, as_json, lambda: "\n".join(f"{k}: {v}" for k, v in result.items()))
     opened = open_judge(judge, words, batch_size=batch_size, critique=critique)
     for note in opened.notes:
         output.say(note)
     with output.progress(f"scoring with {judge}") as tick:
-        done = score(benchmark.cases, texts, words, opened, out, root=benchmark.root, seed=seed, probes=probes, retry=retry,
-                     config={"limited": limit}, progress=tick)  # fmt: skip
+        done = score(
+            benchmark.cases,
+            texts,
+            words,
+            opened,
+            out,
+            root=benchmark.root,
+            seed=seed,
+            probes=probes,
+            retry=retry,
+            config={"limited": limit},
+            progress=tick,
+        )
     from .reporting import report_run
 
     text, report = report_run(done.folder, benchmark, texts, words, opened, seed)
-    result = {"run": str(done.folder), "planned": done.planned, "states": dict(done.states), "resumed": done.resumed,
-              "complete": done.complete, "report": report}  # fmt: skip
+    result = {
+        "run": str(done.folder),
+        "planned": done.planned,
+        "states": dict(done.states),
+        "resumed": done.resumed,
+        "complete": done.complete,
+        "report": report,
+    }
     states = ", ".join(f"{count} {state}" for state, count in done.states.items())
     output.emit(result, as_json, f"{text}\n{done.planned} planned scores: {states}. Written: {done.folder}/report.md")
     if not done.complete:
         raise SystemExit(output.INCOMPLETE)
 
 
-def score_one(images: Sequence[Path], text: str, context: str, judge: str, rubric: str, critique: bool, seed: int, as_json: bool) -> None:  # fmt: skip
+def score_one(
+    images: Sequence[Path], text: str, context: str, judge: str, rubric: str, critique: bool, seed: int, as_json: bool
+) -> None:
     from ..judge.backends import open_judge
     from ..judge.score import ask_one
 
@@ -79,25 +120,45 @@ def score_one(images: Sequence[Path], text: str, context: str, judge: str, rubri
     opened = open_judge(judge or "embedded", words, critique=critique)
     rating = ask_one(case, Narrative("one", "given", text), words, opened, root, seed)
     result = {
-        "judge": opened.name, "signature": dict(opened.signature), "notes": list(opened.notes), "flags": list(rating.flags),
-        "scores": {name: {"value": s.value, "state": s.state, "reason": s.reason, "distribution": s.distribution}
-                   for name, s in rating.scores.items()}, "overall": rating.overall, "critique": dict(rating.critique),
-    }  # fmt: skip
+        "judge": opened.name,
+        "signature": dict(opened.signature),
+        "notes": list(opened.notes),
+        "flags": list(rating.flags),
+        "scores": {
+            name: {"value": s.value, "state": s.state, "reason": s.reason, "distribution": s.distribution}
+            for name, s in rating.scores.items()
+        },
+        "overall": rating.overall,
+        "critique": dict(rating.critique),
+    }
     output.emit(result, as_json, lambda: _one_text(rating, opened.notes))
 
 
 def _one_text(rating: Rating, notes: Sequence[str]) -> str:
     from ..judge.escape import visible
 
-    rows = [(name, score.value, score.state if score.value is None else "", score.reason) for name, score in rating.scores.items()]  # fmt: skip
+    rows = [
+        (name, score.value, score.state if score.value is None else "", score.reason)
+        for name, score in rating.scores.items()
+    ]
     rows.append(("overall", rating.overall, "" if rating.overall is not None else "not all scored", ""))
     lines = [output.table(rows, ("dimension", "score", "state", "why")), ""]
     lines += [f"{name}: {visible(words)}" for name, words in rating.critique.items()]
     return "\n".join([*lines, *(f"! {flag}" for flag in rating.flags), *notes]).rstrip()
 
 
-def evaluate_narratives(bench: Path, narratives: Path | None, k: str, cut: str, terms: Path | None, explain: Path | None,
-                        limit: int | None, seed: int, columns: dict[str, str], as_json: bool) -> None:  # fmt: skip
+def evaluate_narratives(
+    bench: Path,
+    narratives: Path | None,
+    k: str,
+    cut: str,
+    terms: Path | None,
+    explain: Path | None,
+    limit: int | None,
+    seed: int,
+    columns: dict[str, str],
+    as_json: bool,
+) -> None:
     from ..evaluators.diagnosis import score_diagnosis
     from ..evaluators.terms import load_terms
     from ..evaluators.triage import score_triage

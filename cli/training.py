@@ -38,15 +38,20 @@ def train_recipe(recipe: str, out: Path, data: Path | None, dry_run: bool, as_js
             output.say(f"generating {plan.data.synthetic_cases} synthetic cases in {folder}")
             generate(folder, plan.data.synthetic_cases, plan.data.synthetic_seed, plan.data.counterfactuals)
     done = train(plan, folder, out, _teller())
-    result = {"base": str(done.base), "judge": str(done.judge), "text_only": str(done.text_only or ""),
-              "seconds": {k: {"wall": w, "cpu": c} for k, (w, c) in done.seconds.items()}}  # fmt: skip
+    result = {
+        "base": str(done.base),
+        "judge": str(done.judge),
+        "text_only": str(done.text_only or ""),
+        "seconds": {k: {"wall": w, "cpu": c} for k, (w, c) in done.seconds.items()},
+    }
     output.emit(result, as_json, lambda: _trained_text(result))
 
 
 def _trained_text(result: dict[str, Any]) -> str:
     rows = [(stage, seconds["wall"], seconds["cpu"]) for stage, seconds in result["seconds"].items()]
     spec = f"local:{result['base']}+{result['judge']}"
-    return f"{output.table(rows, ('stage', 'wall s', 'CPU s'))}\n\nscore with: --judge {spec}\nnext: dermjudge figures {spec}"
+    stages = output.table(rows, ("stage", "wall s", "CPU s"))
+    return f"{stages}\n\nscore with: --judge {spec}\nnext: dermjudge figures {spec}"
 
 
 def print_figures(judge: str, text_only: str, cases: int, seed: int, card: Path | None, as_json: bool) -> None:
@@ -56,7 +61,9 @@ def print_figures(judge: str, text_only: str, cases: int, seed: int, card: Path 
 
     rubric = load_rubric("derm6")
     with output.progress("scoring") as tick:
-        found = figures(open_judge(judge, rubric), open_judge(text_only, rubric) if text_only else None, rubric, cases, seed, tick)
+        found = figures(
+            open_judge(judge, rubric), open_judge(text_only, rubric) if text_only else None, rubric, cases, seed, tick
+        )
     found["targets"] = targets(found)
     if card:
         from ..training.card import update_card
@@ -69,15 +76,38 @@ def _figures_text(found: dict[str, Any]) -> str:
     def span(entry: dict[str, Any] | None) -> str:
         return "–" if entry is None else f"{entry['value']:.2f} [{entry['low']:.2f}, {entry['high']:.2f}]"
 
-    rows = [(name, d["n"], span(d["mae_judge"]), span(d["mae_constant"]), span(d.get("mae_text_only")),
-             span(d["ratio_constant"]), d["spearman_experts"], d["swap"]["mean_absolute_change"],
-             d["swap"].get("correlation_with_truth")) for name, d in found["dimensions"].items()]  # fmt: skip
-    head = ("dimension", "n", "MAE judge", "MAE constant", "MAE text-only", "judge / constant", "Spearman", "swap |change|",
-            "swap corr.")  # fmt: skip
+    rows = [
+        (
+            name,
+            d["n"],
+            span(d["mae_judge"]),
+            span(d["mae_constant"]),
+            span(d.get("mae_text_only")),
+            span(d["ratio_constant"]),
+            d["spearman_experts"],
+            d["swap"]["mean_absolute_change"],
+            d["swap"].get("correlation_with_truth"),
+        )
+        for name, d in found["dimensions"].items()
+    ]
+    head = (
+        "dimension",
+        "n",
+        "MAE judge",
+        "MAE constant",
+        "MAE text-only",
+        "judge / constant",
+        "Spearman",
+        "swap |change|",
+        "swap corr.",
+    )
     aims = [(t["figure"], t["value"], t["target"], "yes" if t["met"] else "NO") for t in found["targets"]]
-    return (f"SYNTHETIC: {found['narratives']} narratives of {found['patients']} patients the judge never saw (seed {found['seed']}); "
-            "against the mean of three simulated experts, 95 % intervals by patient\n\n"
-            f"{output.table(rows, head)}\n\n{output.table(aims, ('figure', 'value', 'target', 'met'))}")  # fmt: skip
+    return (
+        f"SYNTHETIC: {found['narratives']} narratives of {found['patients']} patients the judge never saw "
+        f"(seed {found['seed']}); "
+        "against the mean of three simulated experts, 95 % intervals by patient\n\n"
+        f"{output.table(rows, head)}\n\n{output.table(aims, ('figure', 'value', 'target', 'met'))}"
+    )
 
 
 def _find(recipe: str) -> Path:

@@ -64,7 +64,8 @@ def read_ratings(
     if not frames:
         raise InputError("no ratings file is given")
     if unused:
-        raise InputError(f"no file has a column '{sorted(unused)[0]}' to map; they have {', '.join(dict.fromkeys(seen))}")
+        there = ", ".join(dict.fromkeys(seen))
+        raise InputError(f"no file has a column '{sorted(unused)[0]}' to map; they have {there}")
     frame = pl.concat(frames)
     if frame.is_empty():
         raise InputError("there are no ratings in these files")

@@ -15,9 +15,17 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 State = Literal[
-    "scored", "refused", "filtered", "truncated", "unparsable", "missing_dimension",
-    "out_of_scale", "input_error", "api_error", "skipped",
-]  # fmt: skip
+    "scored",
+    "refused",
+    "filtered",
+    "truncated",
+    "unparsable",
+    "missing_dimension",
+    "out_of_scale",
+    "input_error",
+    "api_error",
+    "skipped",
+]
 STATES: tuple[State, ...] = State.__args__  # type: ignore[attr-defined]
 RATER_KINDS = ("expert", "judge")
 STAGES = ("independent", "adjudicated")

@@ -120,8 +120,11 @@ class Rubric(_Strict):
 
 def shipped_rubrics() -> list[str]:
     """Names of the rubrics in the package."""
-    return sorted(f.name.removesuffix(".yaml") for f in files(__package__).joinpath("rubrics").iterdir()
-                  if f.name.endswith(".yaml"))  # fmt: skip
+    return sorted(
+        f.name.removesuffix(".yaml")
+        for f in files(__package__).joinpath("rubrics").iterdir()
+        if f.name.endswith(".yaml")
+    )
 
 
 def load_rubric(name: str | Path) -> Rubric:

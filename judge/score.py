@@ -42,19 +42,36 @@ class Item(NamedTuple):
     shown: Shown
 
 
-def score(cases: Sequence[Case], narratives: Sequence[Narrative], rubric: Rubric, judge: Judge, out: str | Path, *,
-          root: str | Path = ".", seed: int = 0, probes: Sequence[str] = (), retry: Collection[str] = ("api_error",),
-          config: Mapping[str, Any] | None = None, progress: Callable[[int, int], None] | None = None) -> Scored:  # fmt: skip
+def score(
+    cases: Sequence[Case],
+    narratives: Sequence[Narrative],
+    rubric: Rubric,
+    judge: Judge,
+    out: str | Path,
+    *,
+    root: str | Path = ".",
+    seed: int = 0,
+    probes: Sequence[str] = (),
+    retry: Collection[str] = ("api_error",),
+    config: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Scored:
     """Score every narrative on every dimension of the rubric and write the run folder `out`.
 
     root: folder that image paths are relative to. probes: of "swap", "blank", "wrong-patient", each a further pass with
     the pictures replaced, to see whether the scores answer to the picture. retry: states that are asked again when a
     run is taken up (others are final). config: further fields that must be equal to resume. Exports ratings.jsonl and
-    probe-NAME.jsonl for each probe. Raises InputError for narratives without a case, unknown probes or a changed config.
+    probe-NAME.jsonl for each probe. InputError for narratives without a case, unknown probes or a changed config.
     """
     items = plan(cases, narratives, probes, seed)
-    wanted = {"what": "score", **judge.signature, "prompt_seed": seed, "probes": list(probes),
-              "texts": _texts_hash(items), **(config or {})}  # fmt: skip
+    wanted = {
+        "what": "score",
+        **judge.signature,
+        "prompt_seed": seed,
+        "probes": list(probes),
+        "texts": _texts_hash(items),
+        **(config or {}),
+    }
     with sigterm_interrupts(), Run.open(out, wanted, [item.key for item in items], seed=seed) as run:
         done = {entry.key for entry in run.results() if not _again(entry.data, retry)} if retry else set(run.done)
         resumed = len(done)
@@ -63,8 +80,13 @@ def score(cases: Sequence[Case], narratives: Sequence[Narrative], rubric: Rubric
             batch = items[start : start + size]
             if any(item.key not in done for item in batch):
                 answers = _ask(batch, rubric, judge, Path(root), seed)
-                run.append_many([(item.key, _pack(item, answer, judge, rubric)) for item, answer
-                                 in zip(batch, answers, strict=True) if item.key not in done])  # fmt: skip
+                run.append_many(
+                    [
+                        (item.key, _pack(item, answer, judge, rubric))
+                        for item, answer in zip(batch, answers, strict=True)
+                        if item.key not in done
+                    ]
+                )
             if progress:
                 progress(min(start + size, len(items)), len(items))
         states: Counter[str] = Counter()
@@ -80,26 +102,36 @@ def score(cases: Sequence[Case], narratives: Sequence[Narrative], rubric: Rubric
         return Scored(run.folder, counts, planned, complete, resumed)
 
 
-def plan(cases: Sequence[Case], narratives: Sequence[Narrative], probes: Sequence[str] = (), seed: int = 0) -> list[Item]:
+def plan(
+    cases: Sequence[Case], narratives: Sequence[Narrative], probes: Sequence[str] = (), seed: int = 0
+) -> list[Item]:
     """The questions of a run in their fixed order: all narratives, then each probe over all narratives."""
     if unknown := [p for p in probes if p not in PROBES]:
         raise InputError(f"unknown probe '{unknown[0]}'; there are {', '.join(PROBES)}")
     known = {identity(case.id): case for case in cases}
     if missing := sorted({n.case_id for n in narratives if identity(n.case_id) not in known}):
-        raise InputError(f"{len(missing)} narratives name cases that the benchmark does not have: {', '.join(missing[:5])}")
+        raise InputError(
+            f"{len(missing)} narratives name cases that the benchmark does not have: {', '.join(missing[:5])}"
+        )
     own = [known[identity(n.case_id)] for n in narratives]
     items = [Item(narrative_key(*n.key), case, n, Shown(case, "")) for n, case in zip(narratives, own, strict=True)]
     if len({identity(item.key) for item in items}) < len(items):
         double = [key for key, n in Counter(identity(i.key) for i in items).items() if n > 1]
-        raise InputError(f"{len(double)} narratives stand twice (same case, system, arm, sample): {', '.join(double[:5])}")
+        raise InputError(
+            f"{len(double)} narratives stand twice (same case, system, arm, sample): {', '.join(double[:5])}"
+        )
     for probe in probes:
         pictures = choose_pictures(cases, probe, seed)
-        items += [Item(f"{probe} {narrative_key(*n.key)}", case, n, pictures[case.id])
-                  for n, case in zip(narratives, own, strict=True)]  # fmt: skip
+        items += [
+            Item(f"{probe} {narrative_key(*n.key)}", case, n, pictures[case.id])
+            for n, case in zip(narratives, own, strict=True)
+        ]
     return items
 
 
-def ask_one(case: Case, narrative: Narrative, rubric: Rubric, judge: Judge, root: str | Path = ".", seed: int = 0) -> Rating:
+def ask_one(
+    case: Case, narrative: Narrative, rubric: Rubric, judge: Judge, root: str | Path = ".", seed: int = 0
+) -> Rating:
     """Score one narrative at once, without a run folder."""
     item = Item(narrative_key(*narrative.key), case, narrative, Shown(case, ""))
     answer = _ask([item], rubric, judge, Path(root), seed)[0]
@@ -136,17 +168,32 @@ def _pack(item: Item, answer: Answer, judge: Judge, rubric: Rubric) -> dict[str,
     """The rating as journalled: plain JSON."""
     narrative = item.narrative
     return {
-        "case_id": narrative.case_id, "system": narrative.system, "arm": narrative.arm, "sample": narrative.sample,
-        "rater": judge.name, "rubric": rubric.id, "narrative_hash": narrative.hash,
-        "scores": {name: answer.scores[name]._asdict() for name in rubric.names}, "critique": dict(answer.critique),
-        "answer": answer.text, "cost": answer.cost, "flags": [*answer.flags, *item.shown.flags],
-    }  # fmt: skip
+        "case_id": narrative.case_id,
+        "system": narrative.system,
+        "arm": narrative.arm,
+        "sample": narrative.sample,
+        "rater": judge.name,
+        "rubric": rubric.id,
+        "narrative_hash": narrative.hash,
+        "scores": {name: answer.scores[name]._asdict() for name in rubric.names},
+        "critique": dict(answer.critique),
+        "answer": answer.text,
+        "cost": answer.cost,
+        "flags": [*answer.flags, *item.shown.flags],
+    }
 
 
 def _unpack(data: Mapping[str, Any]) -> Rating:
-    scores = {name: Score(row["value"], row["state"], row["reason"],
-                          tuple(row["distribution"]) if row["distribution"] else None, row["mass"])
-              for name, row in data["scores"].items()}  # fmt: skip
+    scores = {
+        name: Score(
+            row["value"],
+            row["state"],
+            row["reason"],
+            tuple(row["distribution"]) if row["distribution"] else None,
+            row["mass"],
+        )
+        for name, row in data["scores"].items()
+    }
     rest = {k: v for k, v in data.items() if k not in ("scores", "flags")}
     return Rating(**rest, scores=scores, flags=tuple(data["flags"]), rater_kind="judge")
 

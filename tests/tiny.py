@@ -42,16 +42,44 @@ def llava(folder: Path, seed: int = 0) -> Path:
     tok = tokenizer()
     ids = dict(pad_token_id=tok.pad_token_id, bos_token_id=tok.bos_token_id, eos_token_id=tok.eos_token_id)
     config = LlavaConfig(
-        vision_config=dict(model_type="siglip_vision_model", hidden_size=32, intermediate_size=64, num_hidden_layers=1,
-                           num_attention_heads=2, image_size=32, patch_size=16, vision_use_head=False),
-        text_config=dict(model_type="llama", vocab_size=len(tok), hidden_size=32, intermediate_size=64,
-                         num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2, tie_word_embeddings=True, **ids),
-        image_token_id=tok.convert_tokens_to_ids("<image>"), image_seq_length=4, vision_feature_layer=-1,
-        vision_feature_select_strategy="full", tie_word_embeddings=True, **ids)  # fmt: skip
+        vision_config=dict(
+            model_type="siglip_vision_model",
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            image_size=32,
+            patch_size=16,
+            vision_use_head=False,
+        ),
+        text_config=dict(
+            model_type="llama",
+            vocab_size=len(tok),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            tie_word_embeddings=True,
+            **ids,
+        ),
+        image_token_id=tok.convert_tokens_to_ids("<image>"),
+        image_seq_length=4,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+        tie_word_embeddings=True,
+        **ids,
+    )
     LlavaForConditionalGeneration(config).save_pretrained(folder)
     images = SiglipImageProcessorPil(size={"height": 32, "width": 32})
-    LlavaProcessor(images, tok, patch_size=16, vision_feature_select_strategy="full", num_additional_image_tokens=0,
-                   chat_template=TEMPLATE).save_pretrained(folder)  # fmt: skip
+    LlavaProcessor(
+        images,
+        tok,
+        patch_size=16,
+        vision_feature_select_strategy="full",
+        num_additional_image_tokens=0,
+        chat_template=TEMPLATE,
+    ).save_pretrained(folder)
     return folder
 
 
@@ -61,7 +89,7 @@ def adapter(base: Path, folder: Path, rubric, *, form: str = "bound", scale: flo
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForImageTextToText
 
-    from dermjudge.judge.backends.local import weights_hash
+    from dermjudge.judge.backends.folder import weights_hash
     from dermjudge.judge.prompt import template_hash
 
     torch.manual_seed(1)
@@ -73,7 +101,14 @@ def adapter(base: Path, folder: Path, rubric, *, form: str = "bound", scale: flo
             torch.nn.init.normal_(value.data, std=scale)
     model.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
-    content = {"base_weights": weights_hash(base), "rubric": rubric.id, "rubric_hash": rubric.hash, "form": form,
-               "template": template_hash(rubric, form), "max_images": 1, **card}  # fmt: skip
+    content = {
+        "base_weights": weights_hash(base),
+        "rubric": rubric.id,
+        "rubric_hash": rubric.hash,
+        "form": form,
+        "template": template_hash(rubric, form),
+        "max_images": 1,
+        **card,
+    }
     (folder / "judge.json").write_text(json.dumps(content))
     return folder

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Descent:
-    """Muon (torch.optim) for the weight matrices inside the layers, AdamW for embeddings, norms, biases and convolutions.
+    """Muon (torch.optim) for the weight matrices inside the layers, AdamW for embeddings, norms, biases, convolutions.
 
     Muon took a third of AdamW's steps to learn the same attributes of a picture. With matrices=False everything goes
     through AdamW, as is usual for LoRA. 40 steps of warm-up, then a cosine down to 5 % of the rate.
@@ -24,7 +24,9 @@ class Descent:
         self.parameters = [*inner, *rest]
         self._parts: list[Any] = [torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.02)]
         if inner:
-            self._parts.append(torch.optim.Muon(inner, lr=2.5 * rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"))
+            self._parts.append(
+                torch.optim.Muon(inner, lr=2.5 * rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw")
+            )
 
         def factor(k: int) -> float:
             return min(1, (k + 1) / 40) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1, k / steps))))

@@ -22,7 +22,7 @@ class Example:
     """One narrative with its experts' scores.
 
     gold: float [dimensions], mean of the experts who rated it, NaN where none did; target: float [dimensions, levels],
-    how the experts' scores lie on the levels (rows sum to 1, or are 0 where nobody rated); critique: one expert's words.
+    how the experts' scores lie on the levels (rows sum to 1, or to 0 where nobody rated); critique: an expert's words.
     """
 
     case: Case
@@ -32,8 +32,9 @@ class Example:
     critique: str
 
 
-def build_examples(cases: Sequence[Case], narratives: Sequence[Narrative], ratings: Iterable[Rating], rubric: Rubric,
-                   split: str) -> list[Example]:  # fmt: skip
+def build_examples(
+    cases: Sequence[Case], narratives: Sequence[Narrative], ratings: Iterable[Rating], rubric: Rubric, split: str
+) -> list[Example]:
     """Join ratings to narratives of one split; only experts, only scored dimensions. InputError if nothing is left."""
     chosen = {case.id: case for case in cases if not split or case.split == split}
     by_key: dict[Any, list[Rating]] = defaultdict(list)
@@ -42,8 +43,10 @@ def build_examples(cases: Sequence[Case], narratives: Sequence[Narrative], ratin
             by_key[rating.case_id, rating.system, rating.arm, rating.sample].append(rating)
     examples = [_example(chosen[n.case_id], n, by_key[n.key], rubric) for n in narratives if by_key.get(n.key)]
     if not examples:
-        raise InputError(f"no narrative of split '{split}' has an expert rating; splits here: "
-                         f"{', '.join(sorted({c.split for c in cases})) or 'none'}")  # fmt: skip
+        raise InputError(
+            f"no narrative of split '{split}' has an expert rating; splits here: "
+            f"{', '.join(sorted({c.split for c in cases})) or 'none'}"
+        )
     return examples
 
 

@@ -15,8 +15,9 @@ def soft_labels(gold: Any, levels: Any) -> Any:
     return torch.clamp(1 - (gold.unsqueeze(-1) - levels).abs(), min=0)
 
 
-def slot_loss(logits: Any, level_ids: Any, levels: Any, gold: Any, *, target: Any = None, weight: float = 0.3,
-              off: float = 0.05) -> tuple[Any, Any]:  # fmt: skip
+def slot_loss(
+    logits: Any, level_ids: Any, levels: Any, gold: Any, *, target: Any = None, weight: float = 0.3, off: float = 0.05
+) -> tuple[Any, Any]:
     """Regression-aware loss (RAFT, TRACT) on slots.
 
     logits: float [batch, dimensions, vocabulary] at the slots; level_ids: [dimensions, levels]; levels: [levels];

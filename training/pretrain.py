@@ -47,21 +47,38 @@ def build_tokenizer(texts: Sequence[str], words: Sequence[str], size: int) -> An
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=list(SPECIAL), show_progress=False,
-                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())  # fmt: skip
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=list(SPECIAL),
+        show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
     bpe.train_from_iterator([*texts, *[f" {word}" for word in words] * 50], trainer)
     return PreTrainedTokenizerFast(
-        tokenizer_object=bpe, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", padding_side="right",
-        extra_special_tokens={"image_token": "<image>", "fake_image_token": "<fake_token_around_image>",
-                              "global_image_token": "<global-img>", "end_of_utterance_token": "<end_of_utterance>"})  # fmt: skip
+        tokenizer_object=bpe,
+        pad_token="<pad>",
+        bos_token="<bos>",
+        eos_token="<eos>",
+        padding_side="right",
+        extra_special_tokens={
+            "image_token": "<image>",
+            "fake_image_token": "<fake_token_around_image>",
+            "global_image_token": "<global-img>",
+            "end_of_utterance_token": "<end_of_utterance>",
+        },
+    )
 
 
 def build_processor(tokenizer: Any, side: int, image_tokens: int) -> Any:
     from transformers import Idefics3ImageProcessorPil, Idefics3Processor
 
     images = Idefics3ImageProcessorPil(
-        do_image_splitting=False, size={"longest_edge": side}, max_image_size={"longest_edge": side},
-        image_mean=[0.5] * 3, image_std=[0.5] * 3)  # fmt: skip
+        do_image_splitting=False,
+        size={"longest_edge": side},
+        max_image_size={"longest_edge": side},
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+    )
     return Idefics3Processor(images, tokenizer, image_seq_len=image_tokens, chat_template=TEMPLATE)
 
 
@@ -69,17 +86,36 @@ def build_model(tokenizer: Any, shape: dict[str, int]) -> Any:
     """Idefics3 from config; shape: side, patch, shuffle, vision_width, vision_layers, width, layers, feed_forward."""
     from transformers import Idefics3Config, Idefics3ForConditionalGeneration
 
-    ids = dict(pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id)  # fmt: skip
+    ids = dict(
+        pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id
+    )
     config = Idefics3Config(
-        vision_config=dict(hidden_size=shape["vision_width"], intermediate_size=4 * shape["vision_width"],
-                           num_hidden_layers=shape["vision_layers"], num_attention_heads=4, image_size=shape["side"],
-                           patch_size=shape["patch"]),
-        text_config=dict(model_type="llama", vocab_size=len(tokenizer), hidden_size=shape["width"],
-                         intermediate_size=shape["feed_forward"], num_hidden_layers=shape["layers"],
-                         num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=4096,
-                         tie_word_embeddings=True, **ids),
-        scale_factor=shape["shuffle"], image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-        tie_word_embeddings=True, attn_implementation="eager", **ids)  # fmt: skip
+        vision_config=dict(
+            hidden_size=shape["vision_width"],
+            intermediate_size=4 * shape["vision_width"],
+            num_hidden_layers=shape["vision_layers"],
+            num_attention_heads=4,
+            image_size=shape["side"],
+            patch_size=shape["patch"],
+        ),
+        text_config=dict(
+            model_type="llama",
+            vocab_size=len(tokenizer),
+            hidden_size=shape["width"],
+            intermediate_size=shape["feed_forward"],
+            num_hidden_layers=shape["layers"],
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=4096,
+            tie_word_embeddings=True,
+            **ids,
+        ),
+        scale_factor=shape["shuffle"],
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        tie_word_embeddings=True,
+        attn_implementation="eager",
+        **ids,
+    )
     model = Idefics3ForConditionalGeneration(config)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
@@ -99,8 +135,17 @@ def see(model: Any, pixels: Any) -> Any:
     return model.model.connector(states)
 
 
-def learn_attributes(model: Any, tokenizer: Any, corpus: Corpus, attributes: dict[str, list[str]], *, steps: int,
-                     batch: int, rate: float, seed: int) -> Iterator[tuple[int, float, dict[str, float]]]:  # fmt: skip
+def learn_attributes(
+    model: Any,
+    tokenizer: Any,
+    corpus: Corpus,
+    attributes: dict[str, list[str]],
+    *,
+    steps: int,
+    batch: int,
+    rate: float,
+    seed: int,
+) -> Iterator[tuple[int, float, dict[str, float]]]:
     """Stage 1: the picture tokens name each attribute; the class weights are the embeddings of the value words.
 
     Every token has its say (log-sum-exp), so that the one token with a small lesion can speak for the picture.
@@ -112,8 +157,10 @@ def learn_attributes(model: Any, tokenizer: Any, corpus: Corpus, attributes: dic
 
     rng = np.random.default_rng(seed)
     ids = {name: torch.tensor([tokenizer.encode(f" {v}")[0] for v in values]) for name, values in attributes.items()}
-    gold = {name: torch.tensor([values.index(c.tags["attributes"][name]) for c in corpus.cases])
-            for name, values in attributes.items()}  # fmt: skip
+    gold = {
+        name: torch.tensor([values.index(c.tags["attributes"][name]) for c in corpus.cases])
+        for name, values in attributes.items()
+    }
     parts = (model.model.vision_model, model.model.connector, model.get_input_embeddings())
     descent = Descent([p for part in parts for p in part.named_parameters()], rate, steps)
     right: dict[str, float] = dict.fromkeys(attributes, 0.0)
@@ -140,14 +187,18 @@ def picture_tokens(model: Any, corpus: Corpus, batch: int = 128) -> Any:
     import torch
 
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        return torch.cat([see(model, to_pixels(corpus.pixels[i : i + batch])).bfloat16()
-                          for i in range(0, len(corpus.cases), batch)]).clone()  # fmt: skip
+        return torch.cat(
+            [see(model, to_pixels(corpus.pixels[i : i + batch])).bfloat16() for i in range(0, len(corpus.cases), batch)]
+        ).clone()
 
 
-def learn_claims(model: Any, tokenizer: Any, corpus: Corpus, seen: Any, *, steps: int, batch: int, rate: float,
-                 seed: int) -> Iterator[tuple[int, float, float]]:  # fmt: skip
-    """Stage 2: "<picture> colour red shape round ...", and at each value whether it is so. Yields step, loss, share right."""
-    import torch
+def learn_claims(
+    model: Any, tokenizer: Any, corpus: Corpus, seen: Any, *, steps: int, batch: int, rate: float, seed: int
+) -> Iterator[tuple[int, float, float]]:
+    """Stage 2: "<picture> colour red shape round ...", and at each value whether it is so.
+
+    Yields step, loss, share right.
+    """
 
     rng = random.Random(seed)
     tags = [case.tags["attributes"] for case in corpus.cases]
@@ -178,8 +229,19 @@ def learn_claims(model: Any, tokenizer: Any, corpus: Corpus, seen: Any, *, steps
         yield step, float(loss.detach()), right
 
 
-def learn_narratives(model: Any, encoder: Any, corpus: Corpus, seen: Any, rubric: Rubric, *, steps: int, batch: int,
-                     rate: float, seed: int, critiques: float) -> Iterator[tuple[int, float, dict[str, float]]]:  # fmt: skip
+def learn_narratives(
+    model: Any,
+    encoder: Any,
+    corpus: Corpus,
+    seen: Any,
+    rubric: Rubric,
+    *,
+    steps: int,
+    batch: int,
+    rate: float,
+    seed: int,
+    critiques: float,
+) -> Iterator[tuple[int, float, dict[str, float]]]:
     """Stage 3: narratives in the judge's own prompt; a verdict at the end of every span, the true score in the slots.
 
     critiques: share of rows (0-1) that also learn to write the critique. Yields step, loss, running figures.
@@ -208,7 +270,11 @@ def learn_narratives(model: Any, encoder: Any, corpus: Corpus, seen: Any, rubric
             start = encoded.starts[-1]
             offsets = tokenizer(narrative.text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
             last = {stop: i for i, (_, stop) in enumerate(offsets)}
-            marks += [(row, start + last[stop], verdict[label]) for _, stop, label in narrative.provenance["spans"] if stop in last]  # fmt: skip
+            marks += [
+                (row, start + last[stop], verdict[label])
+                for _, stop, label in narrative.provenance["spans"]
+                if stop in last
+            ]
             ids = encoded.ids
             if rng.random() < critiques:
                 written = tokenizer.encode(" " + corpus.critiques[k]) + end
@@ -222,8 +288,12 @@ def learn_narratives(model: Any, encoder: Any, corpus: Corpus, seen: Any, rubric
         loss, share = _verdict_loss(model, hidden, marks, list(verdict.values()))
         at = torch.tensor(slots)
         logits = model.lm_head(hidden[torch.arange(batch)[:, None], at])
-        scored, expected = slot_loss(logits, levels, torch.tensor(rubric.scale.levels, dtype=torch.float32),
-                                     torch.tensor(gold, dtype=torch.float32))  # fmt: skip
+        scored, expected = slot_loss(
+            logits,
+            levels,
+            torch.tensor(rubric.scale.levels, dtype=torch.float32),
+            torch.tensor(gold, dtype=torch.float32),
+        )
         loss = loss + 0.5 * scored
         if words:
             where = torch.tensor(words)
@@ -263,7 +333,9 @@ def _hidden(model: Any, tokenizer: Any, rows: Sequence[Sequence[int]], seen: Any
         return model.model.text_model(inputs_embeds=embedded, attention_mask=mask, use_cache=False).last_hidden_state
 
 
-def _verdict_loss(model: Any, hidden: Any, marks: Sequence[tuple[int, int, int]], verdicts: Sequence[int]) -> tuple[Any, float]:  # fmt: skip
+def _verdict_loss(
+    model: Any, hidden: Any, marks: Sequence[tuple[int, int, int]], verdicts: Sequence[int]
+) -> tuple[Any, float]:
     import torch
     from torch.nn import functional as F
 

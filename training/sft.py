@@ -19,7 +19,8 @@ from PIL import Image
 from torch.nn import functional as F
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from ..judge.backends.local import CARD, Encoder, refuse_unsafe, weights_hash
+from ..judge.backends.encoding import Encoder
+from ..judge.backends.folder import CARD, refuse_unsafe, weights_hash
 from ..judge.errors import InputError
 from ..judge.prompt import render, template_hash
 from ..judge.rubric import Rubric
@@ -29,26 +30,43 @@ from .examples import Example, Pictures
 from .losses import slot_loss
 
 
-def train_adapter(recipe: Recipe, base: Path, out: Path, examples: Sequence[Example], pictures: Pictures, rubric: Rubric,
-                  *, blind: bool = False, progress: Callable[[int, dict[str, float]], None] | None = None) -> Path:  # fmt: skip
+def train_adapter(
+    recipe: Recipe,
+    base: Path,
+    out: Path,
+    examples: Sequence[Example],
+    pictures: Pictures,
+    rubric: Rubric,
+    *,
+    blind: bool = False,
+    progress: Callable[[int, dict[str, float]], None] | None = None,
+) -> Path:
     """Train one LoRA adapter on `base` and write it to `out` (safetensors and JSON only).
 
     blind: the text-only judge, the same recipe without any picture. Stops on a loss that is not finite, with nothing
     written. Raises InputError for examples with more pictures than the recipe takes.
     """
     if worst := [e.case.id for e in examples if len(e.case.images) > recipe.max_images]:
-        raise InputError(f"{len(worst)} cases have more than {recipe.max_images} pictures, such as '{worst[0]}'; "
-                         "raise max_images in the recipe")  # fmt: skip
+        raise InputError(
+            f"{len(worst)} cases have more than {recipe.max_images} pictures, such as '{worst[0]}'; "
+            "raise max_images in the recipe"
+        )
     refuse_unsafe(base)
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(recipe.threads)
     rng = np.random.default_rng(recipe.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     processor = AutoProcessor.from_pretrained(base, trust_remote_code=False, local_files_only=True)
-    model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32, trust_remote_code=False,
-                                                        local_files_only=True, attn_implementation="eager")  # fmt: skip
-    lora = LoraConfig(r=recipe.lora.rank, lora_alpha=recipe.lora.alpha, lora_dropout=recipe.lora.dropout,
-                      target_modules=recipe.lora.targets, task_type="CAUSAL_LM")  # fmt: skip
+    model = AutoModelForImageTextToText.from_pretrained(
+        base, dtype=torch.float32, trust_remote_code=False, local_files_only=True, attn_implementation="eager"
+    )
+    lora = LoraConfig(
+        r=recipe.lora.rank,
+        lora_alpha=recipe.lora.alpha,
+        lora_dropout=recipe.lora.dropout,
+        target_modules=recipe.lora.targets,
+        task_type="CAUSAL_LM",
+    )
     model = get_peft_model(model, lora).to(device).train()
     encoder = Encoder(processor, rubric)
     encoder.tokenizer.padding_side = "right"
@@ -82,12 +100,27 @@ def _look(example: Example, pictures: Pictures, dropout: float, rng: np.random.G
     return seen
 
 
-def _loss(model: Any, encoder: Encoder, part: Sequence[tuple[Example, list[Any]]], rubric: Rubric, recipe: Recipe,
-          levels: Any, values: Any, device: str, rng: np.random.Generator, step: int) -> tuple[Any, Any, Any]:  # fmt: skip
-    encoded = [encoder.encode(render(e.case, e.narrative, rubric, recipe.form, seed=recipe.seed + step), seen) for e, seen in part]  # fmt: skip
+def _loss(
+    model: Any,
+    encoder: Encoder,
+    part: Sequence[tuple[Example, list[Any]]],
+    rubric: Rubric,
+    recipe: Recipe,
+    levels: Any,
+    values: Any,
+    device: str,
+    rng: np.random.Generator,
+    step: int,
+) -> tuple[Any, Any, Any]:
+    encoded = [
+        encoder.encode(render(e.case, e.narrative, rubric, recipe.form, seed=recipe.seed + step), seen)
+        for e, seen in part
+    ]
     lead, end = encoder.fixed("\nCritique:"), [encoder.tokenizer.eos_token_id]
-    extra = [lead + encoder.plain(" " + e.critique) + end if e.critique and rng.random() < recipe.critiques else []
-             for e, _ in part]  # fmt: skip
+    extra = [
+        lead + encoder.plain(" " + e.critique) + end if e.critique and rng.random() < recipe.critiques else []
+        for e, _ in part
+    ]
     batch = encoder.batch(encoded, device, extra)
     slots = batch.pop("slots")
     with torch.autocast(device, torch.bfloat16):
@@ -96,8 +129,12 @@ def _loss(model: Any, encoder: Encoder, part: Sequence[tuple[Example, list[Any]]
     target = torch.tensor(np.stack([e.target for e, _ in part]), dtype=torch.float32, device=device)
     at_slots = logits[torch.arange(len(part))[:, None], slots]
     loss, expected = slot_loss(at_slots, levels, values, gold, target=target, weight=recipe.mse_weight)
-    marks = [(row, len(encoded[row].ids) + k - 1, token) for row, words in enumerate(extra)
-             for k, token in enumerate(words) if k >= len(lead)]  # fmt: skip
+    marks = [
+        (row, len(encoded[row].ids) + k - 1, token)
+        for row, words in enumerate(extra)
+        for k, token in enumerate(words)
+        if k >= len(lead)
+    ]
     if marks:
         where = torch.tensor(marks, device=device)
         loss = loss + 0.3 * F.cross_entropy(logits[where[:, 0], where[:, 1]].float(), where[:, 2])
@@ -112,8 +149,9 @@ def _record(figures: dict[str, float], rubric: Rubric, expected: Any, gold: Any,
             figures[name] = 0.97 * figures.get(name, error) + 0.03 * error
 
 
-def save_adapter(model: Any, out: Path, recipe: Recipe, base: Path, rubric: Rubric, examples: Sequence[Example],
-                 blind: bool) -> Path:  # fmt: skip
+def save_adapter(
+    model: Any, out: Path, recipe: Recipe, base: Path, rubric: Rubric, examples: Sequence[Example], blind: bool
+) -> Path:
     """Write adapter and card; paths inside are relative names, never those of this machine."""
     shutil.rmtree(out, ignore_errors=True)
     model.save_pretrained(out, safe_serialization=True)
@@ -123,14 +161,26 @@ def save_adapter(model: Any, out: Path, recipe: Recipe, base: Path, rubric: Rubr
         config.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
     (out / "README.md").unlink(missing_ok=True)
     card = {
-        "format": 1, "name": recipe.name + ("-text-only" if blind else ""), "base": base.name,
-        "base_weights": weights_hash(base), "rubric": rubric.id, "rubric_hash": rubric.hash, "form": recipe.form,
-        "template": template_hash(rubric, recipe.form), "max_images": recipe.max_images, "blind": blind,
-        "trained_on": {"narratives": len(examples), "patients": len({e.case.patient_id or e.case.id for e in examples}),
-                       "split": recipe.data.split, "source": recipe.data.folder or
-                       f"synthetic, {recipe.data.synthetic_cases} cases, seed {recipe.data.synthetic_seed}"},
-        "recipe": recipe.model_dump(mode="json"), "notes": list(recipe.notes),
+        "format": 1,
+        "name": recipe.name + ("-text-only" if blind else ""),
+        "base": base.name,
+        "base_weights": weights_hash(base),
+        "rubric": rubric.id,
+        "rubric_hash": rubric.hash,
+        "form": recipe.form,
+        "template": template_hash(rubric, recipe.form),
+        "max_images": recipe.max_images,
+        "blind": blind,
+        "trained_on": {
+            "narratives": len(examples),
+            "patients": len({e.case.patient_id or e.case.id for e in examples}),
+            "split": recipe.data.split,
+            "source": recipe.data.folder
+            or f"synthetic, {recipe.data.synthetic_cases} cases, seed {recipe.data.synthetic_seed}",
+        },
+        "recipe": recipe.model_dump(mode="json"),
+        "notes": list(recipe.notes),
         "software": {name: sys.modules[name].__version__ for name in ("torch", "transformers", "peft")},
-    }  # fmt: skip
+    }
     (out / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf-8")
     return out

@@ -31,7 +31,7 @@ class Trained(NamedTuple):
 
 
 def train(recipe: Recipe, folder: Path, out: Path, progress: Progress | None = None) -> Trained:
-    """Run a recipe on a benchmark folder that holds narratives and expert ratings; write base, judge, text_only to `out`.
+    """Run a recipe on a benchmark folder with narratives and expert ratings; write base, judge, text_only to `out`.
 
     Raises InputError if the folder has nothing to learn from, FloatingPointError if the loss stops being finite.
     """
@@ -54,10 +54,20 @@ def train(recipe: Recipe, folder: Path, out: Path, progress: Progress | None = N
     done = {}
     for name, blind in (("judge", False), ("text_only", True)):
         if not blind or recipe.text_only:
-            done[name] = train_adapter(recipe, base, out / name, examples, pictures, rubric, blind=blind,
-                                       progress=lambda k, f, n=name: report(n, k + 1, recipe.sft.steps, f))  # fmt: skip
+            done[name] = train_adapter(
+                recipe,
+                base,
+                out / name,
+                examples,
+                pictures,
+                rubric,
+                blind=blind,
+                progress=lambda k, f, n=name: report(n, k + 1, recipe.sft.steps, f),
+            )
             clock.lap(name)
-    domain = measure_domain(base, done["judge"], [c for c in benchmark.cases if c.split == "validation"], narratives, pictures)
+    domain = measure_domain(
+        base, done["judge"], [c for c in benchmark.cases if c.split == "validation"], narratives, pictures
+    )
     for path in done.values():
         update_card(path, {"domain": domain} if domain else {})
     return Trained(base, done["judge"], done.get("text_only"), clock.laps)
@@ -69,45 +79,72 @@ def _named_base(name: str) -> Path:
 
         return embedded_folder() / "base"
     if not Path(name).is_dir():
-        raise InputError(f"no base model folder at '{name}'; give a folder with config.json and *.safetensors, or embedded")
+        raise InputError(
+            f"no base model folder at '{name}'; give a folder with config.json and *.safetensors, or embedded"
+        )
     return Path(name)
 
 
-def _pretrain(recipe: Recipe, plan: Pretraining, examples: Sequence[Example], pictures: Pictures, rubric: Rubric,
-              out: Path, report: Progress, clock: _Clock) -> Path:  # fmt: skip
+def _pretrain(
+    recipe: Recipe,
+    plan: Pretraining,
+    examples: Sequence[Example],
+    pictures: Pictures,
+    rubric: Rubric,
+    out: Path,
+    report: Progress,
+    clock: _Clock,
+) -> Path:
     import torch
 
-    from ..judge.backends.local import Encoder
+    from ..judge.backends.encoding import Encoder
     from . import pretrain as p
 
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(recipe.threads)
     corpus = _corpus(examples, pictures)
-    attributes = {name: sorted({case.tags["attributes"][name] for case in corpus.cases})
-                  for name in corpus.cases[0].tags["attributes"]}  # fmt: skip
+    attributes = {
+        name: sorted({case.tags["attributes"][name] for case in corpus.cases})
+        for name in corpus.cases[0].tags["attributes"]
+    }
     shape = plan.shape.model_dump()
     fixed = ["\n".join(f"{name}:" for name in rubric.names) + f"\nCritique:\n{rubric.id}\nContext: \n"] * 200
     texts = [n.text for n in corpus.narratives[:10_000]] + [c.context for c in corpus.cases[:5_000]]
     words = [value for values in attributes.values() for value in values] + list(p.VERDICTS)
     tokenizer = p.build_tokenizer([*texts, *corpus.critiques[:5_000], *fixed], words, plan.shape.vocabulary)
     model = p.build_model(tokenizer, shape)
-    visible = {name: values for name, values in attributes.items()
-               if all(len(tokenizer.encode(f" {value}")) == 1 for value in values)}  # fmt: skip
+    visible = {
+        name: values
+        for name, values in attributes.items()
+        if all(len(tokenizer.encode(f" {value}")) == 1 for value in values)
+    }
     stage, kw = plan.attributes, dict(seed=recipe.seed)
-    for step, loss, right in p.learn_attributes(model, tokenizer, corpus, visible, steps=stage.steps, batch=stage.batch,
-                                                rate=stage.rate, **kw):  # fmt: skip
+    for step, loss, right in p.learn_attributes(
+        model, tokenizer, corpus, visible, steps=stage.steps, batch=stage.batch, rate=stage.rate, **kw
+    ):
         report("attributes", step + 1, stage.steps, {"loss": loss, **right})
     clock.lap("attributes")
     seen = p.picture_tokens(model, corpus)
     stage = plan.claims
-    for step, loss, share in p.learn_claims(model, tokenizer, corpus, seen, steps=stage.steps, batch=stage.batch,
-                                            rate=stage.rate, **kw):  # fmt: skip
+    for step, loss, share in p.learn_claims(
+        model, tokenizer, corpus, seen, steps=stage.steps, batch=stage.batch, rate=stage.rate, **kw
+    ):
         report("claims", step + 1, stage.steps, {"loss": loss, "right": share})
     clock.lap("claims")
     processor = p.build_processor(tokenizer, plan.shape.side, seen.shape[1])
     stage = plan.narratives
-    for step, loss, figures in p.learn_narratives(model, Encoder(processor, rubric), corpus, seen, rubric, steps=stage.steps,
-                                                  batch=stage.batch, rate=stage.rate, critiques=plan.critiques, **kw):  # fmt: skip
+    for step, loss, figures in p.learn_narratives(
+        model,
+        Encoder(processor, rubric),
+        corpus,
+        seen,
+        rubric,
+        steps=stage.steps,
+        batch=stage.batch,
+        rate=stage.rate,
+        critiques=plan.critiques,
+        **kw,
+    ):
         report("narratives", step + 1, stage.steps, {"loss": loss, **figures})
     clock.lap("narratives")
     out.mkdir(parents=True, exist_ok=True)
@@ -123,18 +160,26 @@ def _corpus(examples: Sequence[Example], pictures: Pictures) -> Any:
     cases: list[Case] = []
     for example in examples:
         if "attributes" not in example.case.tags or "spans" not in example.narrative.provenance:
-            raise InputError("pre-training a base needs the synthetic benchmark (attributes and spans); "
-                             "for other data name a base model in the recipe")  # fmt: skip
+            raise InputError(
+                "pre-training a base needs the synthetic benchmark (attributes and spans); "
+                "for other data name a base model in the recipe"
+            )
         if example.case.id not in order:
             order[example.case.id] = len(cases)
             cases.append(example.case)
     pixels = np.stack([np.asarray(pictures(case)[0]) for case in cases])
-    return Corpus(pixels, cases, [e.narrative for e in examples], np.array([order[e.case.id] for e in examples]),
-                  [e.critique for e in examples])  # fmt: skip
+    return Corpus(
+        pixels,
+        cases,
+        [e.narrative for e in examples],
+        np.array([order[e.case.id] for e in examples]),
+        [e.critique for e in examples],
+    )
 
 
-def measure_domain(base: Path, judge: Path, cases: Sequence[Case], narratives: Sequence[Narrative],
-                   pictures: Pictures) -> dict[str, Any]:  # fmt: skip
+def measure_domain(
+    base: Path, judge: Path, cases: Sequence[Case], narratives: Sequence[Narrative], pictures: Pictures
+) -> dict[str, Any]:
     """What the judge's own held-out data look like, for flagging texts and pictures that lie far from them.
 
     tokens_per_word and words: 99.9 % quantiles over narratives; picture_mean, picture_sd [width]: the vision tower's
@@ -151,9 +196,13 @@ def measure_domain(base: Path, judge: Path, cases: Sequence[Case], narratives: S
     if len(chosen) < 50 or not texts:
         return {}
     processor = AutoProcessor.from_pretrained(base, local_files_only=True, trust_remote_code=False)
-    model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32, local_files_only=True, trust_remote_code=False).eval()  # fmt: skip
+    model = AutoModelForImageTextToText.from_pretrained(
+        base, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+    ).eval()
     words = [len(text.split()) for text in texts]
-    rates = [len(processor.tokenizer.encode(t, add_special_tokens=False)) / w for t, w in zip(texts, words, strict=True)]
+    rates = [
+        len(processor.tokenizer.encode(t, add_special_tokens=False)) / w for t, w in zip(texts, words, strict=True)
+    ]
     features = []
     with torch.inference_mode():
         for case in [c for c in cases if c.images][:1000]:
@@ -163,10 +212,12 @@ def measure_domain(base: Path, judge: Path, cases: Sequence[Case], narratives: S
     mean, sd = stacked.mean(0), stacked.std(0).clamp(min=1e-3)
     distance = (((stacked - mean) / sd) ** 2).mean(1).sqrt()
     return {
-        "tokens_per_word": round(float(np.quantile(rates, 0.999)) * 1.05, 3), "words": int(np.quantile(words, 0.999) * 1.5),
-        "picture_mean": [round(v, 4) for v in mean.tolist()], "picture_sd": [round(v, 4) for v in sd.tolist()],
+        "tokens_per_word": round(float(np.quantile(rates, 0.999)) * 1.05, 3),
+        "words": int(np.quantile(words, 0.999) * 1.5),
+        "picture_mean": [round(v, 4) for v in mean.tolist()],
+        "picture_sd": [round(v, 4) for v in sd.tolist()],
         "picture_distance": round(float(torch.quantile(distance, 0.999)) * 1.5, 3),
-    }  # fmt: skip
+    }
 
 
 class _Clock:

@@ -22,8 +22,14 @@ def open_judge(spec: str, rubric: Rubric, *, batch_size: int | None = None, crit
     match kind:
         case "embedded" | "embedded-text-only" if not rest:
             folder = embedded_folder()
-            return _local(folder / "base", folder / ("judge" if kind == "embedded" else "text_only"), rubric, kind,
-                          batch_size, critique)  # fmt: skip
+            return _local(
+                folder / "base",
+                folder / ("judge" if kind == "embedded" else "text_only"),
+                rubric,
+                kind,
+                batch_size,
+                critique,
+            )
         case "local" if rest:
             base, _, adapter = rest.partition("+")
             name = f"local:{Path(adapter or base).name}"
@@ -43,7 +49,9 @@ def embedded_folder() -> Path:
     return folder
 
 
-def _local(base: Path, adapter: Path | None, rubric: Rubric, name: str, batch_size: int | None, critique: bool) -> Judge:
+def _local(
+    base: Path, adapter: Path | None, rubric: Rubric, name: str, batch_size: int | None, critique: bool
+) -> Judge:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:

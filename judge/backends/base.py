@@ -12,7 +12,7 @@ from ..records import Score
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One narrative to be scored: the prompt, the key under which it is journalled, and its pictures (RGB, prepared)."""
+    """One narrative to be scored: the prompt, the key it is journalled under, and its pictures (RGB, prepared)."""
 
     key: str
     prompt: Prompt

@@ -31,8 +31,11 @@ class ReplayJudge:
         self.name, self.rubric = f"replay:{Path(path).name}", rubric
         self.answers = _read(Path(path))
         self.signature: Mapping[str, Any] = {
-            "judge": self.name, "rubric": f"{rubric.id}:{rubric.hash}", "read": "written", "answers": sha256_file(path)[:16],
-        }  # fmt: skip
+            "judge": self.name,
+            "rubric": f"{rubric.id}:{rubric.hash}",
+            "read": "written",
+            "answers": sha256_file(path)[:16],
+        }
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         return [self._one(question.key) for question in questions]
@@ -59,8 +62,10 @@ def _read(path: Path) -> dict[str, tuple[str, str]]:
             key = narrative_key(row["case_id"], row["system"], row.get("arm", "image_only"), int(row.get("sample", 0)))
             value = (str(row["answer"]), str(row.get("finish_reason", "")))
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}, line {number}: an answer has case_id, system and answer, and optional arm, sample, "
-                             f"finish_reason; here: {type(error).__name__} {error}") from error  # fmt: skip
+            raise InputError(
+                f"{path}, line {number}: an answer has case_id, system and answer, and optional arm, sample, "
+                f"finish_reason; here: {type(error).__name__} {error}"
+            ) from error
         if identity(key) in answers:
             raise InputError(f"{path}, line {number}: a second answer for {key}")
         answers[identity(key)] = value

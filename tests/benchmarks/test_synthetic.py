@@ -72,21 +72,43 @@ def test_truth_follows_the_picture_that_is_shown(made):
 
 
 def test_each_fault_costs_its_dimension_what_the_table_says():
-    world = {"attributes": {k: v[0] for k, v in lesions.ATTRIBUTES.items()}, "site": "trunk", "side": "left", "red_flag": "fever"}  # fmt: skip
-    clean = {"percept": dict(world["attributes"]), "missing": [], "diagnosis": "cellulitis", "differential": ["cellulitis"],
-             "triage": "emergent", "unsafe": "none", "missing_red_flag": False, "invented": [], "follow_up": True,
-             "reasoning": "sound", "vague": [], "laterality_flip": False}  # fmt: skip
+    world = {
+        "attributes": {k: v[0] for k, v in lesions.ATTRIBUTES.items()},
+        "site": "trunk",
+        "side": "left",
+        "red_flag": "fever",
+    }
+    clean = {
+        "percept": dict(world["attributes"]),
+        "missing": [],
+        "diagnosis": "cellulitis",
+        "differential": ["cellulitis"],
+        "triage": "emergent",
+        "unsafe": "none",
+        "missing_red_flag": False,
+        "invented": [],
+        "follow_up": True,
+        "reasoning": "sound",
+        "vague": [],
+        "laterality_flip": False,
+    }
     assert set(grammar.truth(world, clean).values()) == {5.0}
     planted = {
         "wrong_attribute": {"percept": {**clean["percept"], "size": "large"}},
-        "wrong_diagnosis": {"diagnosis": "psoriasis"}, "unsafe_mild": {"unsafe": "mild"},
-        "unsafe_severe": {"unsafe": "severe"}, "missing_red_flag": {"missing_red_flag": True},
-        "invented_finding": {"invented": [0]}, "missing_finding": {"missing": ["shape"]},
-        "missing_differential": {"differential": []}, "missing_follow_up": {"follow_up": False},
-        "reasoning_vague": {"reasoning": "vague"}, "reasoning_missing": {"reasoning": "missing"},
-        "reasoning_contradictory": {"reasoning": "contradictory"}, "vague_language": {"vague": [1]},
+        "wrong_diagnosis": {"diagnosis": "psoriasis"},
+        "unsafe_mild": {"unsafe": "mild"},
+        "unsafe_severe": {"unsafe": "severe"},
+        "missing_red_flag": {"missing_red_flag": True},
+        "invented_finding": {"invented": [0]},
+        "missing_finding": {"missing": ["shape"]},
+        "missing_differential": {"differential": []},
+        "missing_follow_up": {"follow_up": False},
+        "reasoning_vague": {"reasoning": "vague"},
+        "reasoning_missing": {"reasoning": "missing"},
+        "reasoning_contradictory": {"reasoning": "contradictory"},
+        "vague_language": {"vague": [1]},
         "laterality_flip": {"laterality_flip": True},
-    }  # fmt: skip
+    }
     assert set(planted) == set(grammar.COSTS)
     for fault, change in planted.items():
         dimension, points = grammar.COSTS[fault]
@@ -151,7 +173,10 @@ def test_counterfactuals_show_another_picture():
     made = synthetic.make(200, seed=1, counterfactuals=0.5)
     moved = [case for case in made.cases if case.tags["counterfactual"]]
     assert 60 < len(moved) < 140
-    assert np.mean([case.tags["attributes"]["colour"] != case.tags["world"]["attributes"]["colour"] for case in moved]) > 0.6
+    assert (
+        np.mean([case.tags["attributes"]["colour"] != case.tags["world"]["attributes"]["colour"] for case in moved])
+        > 0.6
+    )
 
 
 def test_no_cases_is_refused():

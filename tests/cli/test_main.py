@@ -33,14 +33,18 @@ def bench(tmp_path):
             narratives.append(Narrative(name, system, text))
             for rater in ("e1", "e2"):
                 value = float((k + (system == "good") + (rater == "e1")) % 6)
-                ratings.append(Rating(name, system, rater, "expert", RUBRIC.id, {d: Score(value) for d in RUBRIC.names}))
+                ratings.append(
+                    Rating(name, system, rater, "expert", RUBRIC.id, {d: Score(value) for d in RUBRIC.names})
+                )
     folder = tmp_path / "bench"
 
     def extra(path):
         write_narratives(narratives, path / "narratives.jsonl")
         write_ratings(ratings, path / "ratings.parquet")
 
-    write_benchmark(folder, name="toy", version="1", licence="CC0-1.0", source="test", cases=cases, images=images, extra=extra)
+    write_benchmark(
+        folder, name="toy", version="1", licence="CC0-1.0", source="test", cases=cases, images=images, extra=extra
+    )
     return folder
 
 
@@ -82,8 +86,19 @@ def test_score_reports_and_resumes_and_verifies(capsys, bench, answers, tmp_path
 
 
 def test_dry_run_touches_nothing(capsys, bench, answers, tmp_path):
-    code, out, _ = call(capsys, "score", bench, "--judge", f"replay:{answers}", "--out", tmp_path / "run", "--dry-run", "--json",
-                        "--probe", "swap,blank")  # fmt: skip
+    code, out, _ = call(
+        capsys,
+        "score",
+        bench,
+        "--judge",
+        f"replay:{answers}",
+        "--out",
+        tmp_path / "run",
+        "--dry-run",
+        "--json",
+        "--probe",
+        "swap,blank",
+    )
     assert code == 0 and json.loads(out)["questions"] == 144 and not (tmp_path / "run").exists()
 
 
@@ -116,26 +131,33 @@ def test_evaluate_prints_top_k_and_triage_and_why(capsys, bench, tmp_path):
 def test_agree_reads_files_and_maps_columns(capsys, bench, tmp_path):
     csv = tmp_path / "judge.csv"
     lines = ["item,system,rater,rater_kind,dimension,score"]
-    lines += [f"c{k:02d},{s},j,judge,{d},{(k + 1) % 6}" for k in range(24) for s in ("good", "bad") for d in RUBRIC.names]
+    lines += [
+        f"c{k:02d},{s},j,judge,{d},{(k + 1) % 6}" for k in range(24) for s in ("good", "bad") for d in RUBRIC.names
+    ]
     csv.write_text("\n".join(lines))
     ratings = bench / "ratings.parquet"
     code, out, err = call(capsys, "agree", ratings, csv, "--map", "item=case_id", "--bench", bench, "--resamples", 200)
     assert code == 0, err
     assert "against the mean of the experts" in out
-    code, out, _ = call(capsys, "agree", ratings, csv, "--map", "item=case_id", "--resamples", 200, "--json", "--judge", "j")
+    code, out, _ = call(
+        capsys, "agree", ratings, csv, "--map", "item=case_id", "--resamples", 200, "--json", "--judge", "j"
+    )
     assert json.loads(out)["judges"][0]["judge"] == "j"
     code, _, err = call(capsys, "agree", ratings, csv)
     assert code == 2 and "item" in err and "--map" in err
 
 
-@pytest.mark.parametrize(("content", "told"), [
-    (b"", "empty"),
-    ("case_id,system,text\nc00,x,hello".encode("utf-16"), "UTF-16"),
-    (b"case_id,system,txet\nc00,x,hello", "txet"),
-    (b"case_id,system,text\nc00,x,one\nC00 ,x,two", "C00|c00"),
-    (b"case_id,system,text\nnobody,x,one", "nobody"),
-    (b"case_id,system,text\nc00,x", "line 2|column"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "empty"),
+        ("case_id,system,text\nc00,x,hello".encode("utf-16"), "UTF-16"),
+        (b"case_id,system,txet\nc00,x,hello", "txet"),
+        (b"case_id,system,text\nc00,x,one\nC00 ,x,two", "C00|c00"),
+        (b"case_id,system,text\nnobody,x,one", "nobody"),
+        (b"case_id,system,text\nc00,x", "line 2|column"),
+    ],
+)
 def test_bad_narratives_are_told_and_nothing_is_written(capsys, bench, answers, tmp_path, content, told):
     file = tmp_path / "narratives.csv"
     file.write_bytes(content)
@@ -155,7 +177,11 @@ def test_scores_that_are_no_numbers_are_refused(capsys, tmp_path, score, told):
 
 def test_scores_out_of_scale_are_listed_and_not_used(capsys, tmp_path):
     file = tmp_path / "r.csv"
-    rows = [f"c{k},s,{r},{kind},Accuracy,{k % 6}" for k in range(30) for r, kind in (("e", "expert"), ("f", "expert"), ("j", "judge"))]
+    rows = [
+        f"c{k},s,{r},{kind},Accuracy,{k % 6}"
+        for k in range(30)
+        for r, kind in (("e", "expert"), ("f", "expert"), ("j", "judge"))
+    ]
     file.write_text("case_id,system,rater,rater_kind,dimension,score\n" + "\n".join(rows) + "\nz,s,e,expert,Accuracy,7")
     code, out, err = call(capsys, "agree", file, "--json", "--resamples", 200)
     assert code == 0 and "7" in err and "out_of_scale" in err + out
@@ -204,8 +230,20 @@ def test_import_leaves_out_bad_rows_says_so_and_strict_refuses(capsys, tmp_path)
     Pillow.new("RGB", (16, 16), (200, 90, 60)).save(source / "a.png")
     (source / "b.jpg").write_bytes((source / "a.png").read_bytes()[:60])
     (source / "table.csv").write_text("id,file,dx\n1,a.png,psoriasis\n2,b.jpg,melanoma\n3,nowhere.png,melanoma\n")
-    arguments = ["data", "import", "tabular", source, "--column", "id=id", "--column", "image=file", "--column", "diagnosis=dx",
-                 "--licence", "internal"]  # fmt: skip
+    arguments = [
+        "data",
+        "import",
+        "tabular",
+        source,
+        "--column",
+        "id=id",
+        "--column",
+        "image=file",
+        "--column",
+        "diagnosis=dx",
+        "--licence",
+        "internal",
+    ]
     code, out, _ = call(capsys, *arguments, "--out", tmp_path / "bench")
     assert code == 4 and "1 cases" in out and "2 left out" in out and "b.jpg" in out and "nowhere.png" in out
     code, _, err = call(capsys, *arguments, "--out", tmp_path / "strict", "--strict")
@@ -213,7 +251,9 @@ def test_import_leaves_out_bad_rows_says_so_and_strict_refuses(capsys, tmp_path)
 
 
 def test_synthetic_import_and_list(capsys, tmp_path):
-    code, out, _ = call(capsys, "data", "import", "synthetic", "--cases", 6, "--seed", 1, "--out", tmp_path / "s", "--json")
+    code, out, _ = call(
+        capsys, "data", "import", "synthetic", "--cases", 6, "--seed", 1, "--out", tmp_path / "s", "--json"
+    )
     assert code == 0 and json.loads(out)["narratives"] == 24
     assert "SYNTHETIC" in (tmp_path / "s" / "benchmark.yaml").read_text()
     names = {row["name"] for row in json.loads(call(capsys, "data", "list", "--json")[1])}
@@ -231,8 +271,15 @@ def test_help_and_version_run_as_programs():
 def test_three_dimensions_on_one_to_four_pass_the_whole_journey(capsys, bench, tmp_path):
     rubric = Path(__file__).parents[1] / "judge" / "data" / "triad.yaml"
     names = load_rubric(rubric).names
-    rows = [{"case_id": f"c{k:02d}", "system": s, "answer": json.dumps({"scores": {d: 1 + (k + len(s)) % 4 for d in names}})}
-            for k in range(24) for s in ("good", "bad")]  # fmt: skip
+    rows = [
+        {
+            "case_id": f"c{k:02d}",
+            "system": s,
+            "answer": json.dumps({"scores": {d: 1 + (k + len(s)) % 4 for d in names}}),
+        }
+        for k in range(24)
+        for s in ("good", "bad")
+    ]
     answers = tmp_path / "triad.jsonl"
     answers.write_text("\n".join(map(json.dumps, rows)))
     (bench / "ratings.parquet").unlink()
@@ -242,10 +289,25 @@ def test_three_dimensions_on_one_to_four_pass_the_whole_journey(capsys, bench, t
     assert all(name in out for name in names)
     experts = tmp_path / "experts.csv"
     lines = ["case_id,system,rater," + ",".join(names)]
-    lines += [f"c{k:02d},{s},{r}," + ",".join(str(1 + (k + j + len(r)) % 4) for j in range(len(names)))
-              for k in range(24) for s in ("good", "bad") for r in ("ann", "bo")]  # fmt: skip
+    lines += [
+        f"c{k:02d},{s},{r}," + ",".join(str(1 + (k + j + len(r)) % 4) for j in range(len(names)))
+        for k in range(24)
+        for s in ("good", "bad")
+        for r in ("ann", "bo")
+    ]
     experts.write_text("\n".join(lines))
-    code, out, err = call(capsys, "agree", run / "ratings.jsonl", experts, "--rubric", rubric, "--rater-kind", "expert",
-                          "--resamples", 200, "--json")  # fmt: skip
+    code, out, err = call(
+        capsys,
+        "agree",
+        run / "ratings.jsonl",
+        experts,
+        "--rubric",
+        rubric,
+        "--rater-kind",
+        "expert",
+        "--resamples",
+        200,
+        "--json",
+    )
     assert code == 0, err
     assert {d["dimension"] for d in json.loads(out)["judges"]} == set(names)

@@ -34,16 +34,27 @@ def run_out(arguments):
 def make(tmp_path, number):
     cases = [Case(f"c{k}", context="left palm") for k in range(number)]
     narratives = [Narrative(case.id, "s", f"Diagnosis: psoriasis number {k}.") for k, case in enumerate(cases)]
-    write_benchmark(tmp_path / "bench", name="kill", version="1", licence="CC0-1.0", source="test", cases=cases,
-                    extra=lambda folder: write_narratives(narratives, folder / "narratives.jsonl"))  # fmt: skip
-    rows = [json.dumps({"case_id": f"c{k}", "system": "s", "answer": json.dumps({"scores": {d: k % 6 for d in RUBRIC.names}})})
-            for k in range(number)]  # fmt: skip
+    write_benchmark(
+        tmp_path / "bench",
+        name="kill",
+        version="1",
+        licence="CC0-1.0",
+        source="test",
+        cases=cases,
+        extra=lambda folder: write_narratives(narratives, folder / "narratives.jsonl"),
+    )
+    rows = [
+        json.dumps(
+            {"case_id": f"c{k}", "system": "s", "answer": json.dumps({"scores": {d: k % 6 for d in RUBRIC.names}})}
+        )
+        for k in range(number)
+    ]
     (tmp_path / "answers.jsonl").write_text("\n".join(rows))
     return tmp_path / "bench", f"replay:{tmp_path / 'answers.jsonl'}"
 
 
 def kill_and_resume(arguments, out, kills, begin, seed):
-    """Kill `kills` times at a random moment of its work, starting afresh when a run got through; returns what was seen."""
+    """Kill `kills` times at a random moment of its work, then let it finish; returns what was seen."""
     rng = random.Random(seed)
     seen = {"killed": 0, "in the middle": 0}
     while seen["killed"] < kills:

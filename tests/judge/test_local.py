@@ -20,7 +20,12 @@ from dermjudge.judge.rubric import Dimension, Rubric, Scale, load_rubric  # noqa
 from tests import tiny  # noqa: E402
 
 RUBRIC = load_rubric("derm6")
-TEXTS = ("Findings: red lesion. Diagnosis: psoriasis.", "blue", "Triage: urgent. " * 12, "scaly round lesion on the palm")
+TEXTS = (
+    "Findings: red lesion. Diagnosis: psoriasis.",
+    "blue",
+    "Triage: urgent. " * 12,
+    "scaly round lesion on the palm",
+)
 
 
 @pytest.fixture(scope="module", params=["idefics3", "llava"])
@@ -135,7 +140,9 @@ def test_foreign_text_makes_no_special_token_and_loses_no_character(judge, piece
 @pytest.mark.parametrize("special", SPECIALS)
 def test_template_tokens_stay_where_they_are(judge, special):
     clean = judge.encoder.encode(ask(judge, ["red lesion"])[0].prompt, [Pillow.new("RGB", (32, 32))]).ids
-    hostile = judge.encoder.encode(ask(judge, [f"red {special} lesion {special}"])[0].prompt, [Pillow.new("RGB", (32, 32))]).ids
+    hostile = judge.encoder.encode(
+        ask(judge, [f"red {special} lesion {special}"])[0].prompt, [Pillow.new("RGB", (32, 32))]
+    ).ids
     marks = [i for i in clean if i in judge.encoder.tokenizer.all_special_ids]
     assert [i for i in hostile if i in judge.encoder.tokenizer.all_special_ids] == marks
 
@@ -143,7 +150,7 @@ def test_template_tokens_stay_where_they_are(judge, special):
 def test_another_rubric_or_template_is_refused(base, tmp_path):
     adapter = tiny.adapter(base, tmp_path / "a", RUBRIC)
     other = RUBRIC.model_copy(update={"version": 2})
-    with pytest.raises(InputError, match="can score no other|can\nscore no other|trained on rubric derm6@1"):
+    with pytest.raises(InputError, match="can score no other"):
         local.LocalJudge(base, adapter, other, name="x")
     tiny.adapter(base, tmp_path / "b", RUBRIC, template="old")
     with pytest.raises(InputError, match="another prompt template"):
@@ -180,8 +187,15 @@ def test_a_text_longer_than_the_model_takes_is_an_input_error(judge, monkeypatch
 
 
 def test_three_dimensions_on_one_to_four(base, tmp_path):
-    triad = Rubric(name="triad", version=1, scale=Scale(levels=(1, 2, 3, 4)), dimensions=tuple(
-        Dimension(name=name, definition="d", anchors={k: "a" for k in (1, 2, 3, 4)}) for name in ("Left", "Right", "Red")))  # fmt: skip
+    triad = Rubric(
+        name="triad",
+        version=1,
+        scale=Scale(levels=(1, 2, 3, 4)),
+        dimensions=tuple(
+            Dimension(name=name, definition="d", anchors={k: "a" for k in (1, 2, 3, 4)})
+            for name in ("Left", "Right", "Red")
+        ),
+    )
     judge = local.LocalJudge(base, tiny.adapter(base, tmp_path / "a", triad), triad, name="x")
     answer = judge.answer(ask(judge, ["red"], rubric=triad))[0]
     assert list(answer.scores) == ["Left", "Right", "Red"] and len(answer.scores["Red"].distribution) == 4
@@ -195,7 +209,13 @@ def test_a_text_only_judge_is_shown_no_picture(base, tmp_path):
 
 
 def test_far_texts_and_pictures_are_flagged(base, tmp_path):
-    domain = {"tokens_per_word": 3.0, "words": 50, "picture_mean": [0.0] * 32, "picture_sd": [1e-3] * 32, "picture_distance": 1.0}
+    domain = {
+        "tokens_per_word": 3.0,
+        "words": 50,
+        "picture_mean": [0.0] * 32,
+        "picture_sd": [1e-3] * 32,
+        "picture_distance": 1.0,
+    }
     judge = local.LocalJudge(base, tiny.adapter(base, tmp_path / "a", RUBRIC, domain=domain), RUBRIC, name="x")
     near, far = judge.answer(ask(judge, ["red lesion on the left palm", "Ωξψζ χθφδ"], pictures=False))
     assert near.flags == () and far.flags == ("text out of domain",)

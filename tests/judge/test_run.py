@@ -462,7 +462,7 @@ def same_as_unbroken(folder, child, tmp_path, count):
 
 
 def test_killed_20_times_the_result_is_that_of_an_unbroken_run(child, tmp_path):
-    same_as_unbroken(stop_often(child, tmp_path, stops=20, count=1200, number=signal.SIGKILL), child, tmp_path, 1200)
+    same_as_unbroken(stop_often(child, tmp_path, stops=20, count=800, number=signal.SIGKILL), child, tmp_path, 800)
 
 
 @pytest.mark.slow

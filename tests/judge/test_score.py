@@ -24,9 +24,9 @@ class Colour:
     """A judge whose scores are a function of the picture and the text, so that what it was shown can be told."""
 
     name, form, batch_size, max_images, notes = "colour", "full", 3, 1, ()
-    signature = {"judge": "colour"}
 
     def __init__(self):
+        self.signature = {"judge": "colour"}
         self.asked = []
 
     def answer(self, questions):
@@ -48,14 +48,22 @@ def data(tmp_path):
     cases = []
     for k in range(8):
         Pillow.new("RGB", (8, 8), (k * 30, 10, 10)).save(tmp_path / f"{k}.png")
-        cases.append(Case(f"c{k}", (Image(f"{k}.png", modality="clinical"),), patient_id=f"p{k // 2}", diagnosis=("abc"[k % 3],)))
-    narratives = [Narrative(case.id, system, f"text of {system} about {case.id}") for case in cases for system in ("x", "y")]
+        cases.append(
+            Case(f"c{k}", (Image(f"{k}.png", modality="clinical"),), patient_id=f"p{k // 2}", diagnosis=("abc"[k % 3],))
+        )
+    narratives = [
+        Narrative(case.id, system, f"text of {system} about {case.id}") for case in cases for system in ("x", "y")
+    ]
     return tmp_path, cases, narratives
 
 
 def test_every_planned_score_has_one_state(data, tmp_path):
     root, cases, narratives = data
-    narratives += [Narrative("c1", "z", "REFUSE"), Narrative("c2", "z", "<think>only</think>"), Narrative("c3", "z", "ok")]
+    narratives += [
+        Narrative("c1", "z", "REFUSE"),
+        Narrative("c2", "z", "<think>only</think>"),
+        Narrative("c3", "z", "ok"),
+    ]
     cases[3] = Case("c3", (Image("missing.png"),))
     done = score(cases, narratives, RUBRIC, Colour(), tmp_path / "run", root=root)
     assert sum(done.states.values()) == done.planned == len(narratives) * 6
@@ -112,7 +120,7 @@ def test_changed_texts_or_settings_refuse_to_resume(data, tmp_path):
     changed = [Narrative(n.case_id, n.system, n.text + "!") for n in narratives]
     with pytest.raises(InputError, match="texts"):
         score(cases, changed, RUBRIC, Colour(), tmp_path / "run", root=root)
-    with pytest.raises(InputError, match="prompt_seed|seed"):
+    with pytest.raises(InputError, match="seed"):
         score(cases, narratives, RUBRIC, Colour(), tmp_path / "run", root=root, seed=3)
 
 
@@ -128,13 +136,19 @@ def test_narratives_without_case_or_twice_are_refused(data):
 
 def test_probes_change_the_picture_and_nothing_else(data, tmp_path):
     root, cases, narratives = data
-    done = score(cases, narratives, RUBRIC, Colour(), tmp_path / "run", root=root, probes=("swap", "blank", "wrong-patient"))
+    done = score(
+        cases, narratives, RUBRIC, Colour(), tmp_path / "run", root=root, probes=("swap", "blank", "wrong-patient")
+    )
     assert done.planned == len(narratives) * 6  # probes are not results
-    own = {(r["case_id"], r["system"], r["dimension"]): r["score"] for r in
-           read_ratings(tmp_path / "run" / "ratings.jsonl", RUBRIC).iter_rows(named=True)}  # fmt: skip
+    own = {
+        (r["case_id"], r["system"], r["dimension"]): r["score"]
+        for r in read_ratings(tmp_path / "run" / "ratings.jsonl", RUBRIC).iter_rows(named=True)
+    }
     by_id = {case.id: case for case in cases}
     seen = set()
-    probed = pl.concat([read_ratings(tmp_path / "run" / f"probe-{p}.jsonl", RUBRIC) for p in ("swap", "blank", "wrong-patient")])
+    probed = pl.concat(
+        [read_ratings(tmp_path / "run" / f"probe-{p}.jsonl", RUBRIC) for p in ("swap", "blank", "wrong-patient")]
+    )
     for row in probed.iter_rows(named=True):
         flags = dict(flag.split(":", 1) for flag in row["flags"] if ":" in flag)
         seen.add(flags["probe"])
@@ -160,7 +174,10 @@ def test_a_case_without_picture_or_partner_says_why():
 def test_replay_reads_recorded_answers_strictly(data, tmp_path):
     root, cases, narratives = data
     scores = ", ".join(f'"{name}": 4' for name in RUBRIC.names)
-    rows = [{"case_id": n.case_id, "system": n.system, "answer": f'Fine. {{"scores": {{{scores}}}}}'} for n in narratives[:3]]
+    rows = [
+        {"case_id": n.case_id, "system": n.system, "answer": f'Fine. {{"scores": {{{scores}}}}}'}
+        for n in narratives[:3]
+    ]
     rows[1]["answer"] = "I would say 4 of 5."
     rows[2]["finish_reason"] = "length"
     file = tmp_path / "answers.jsonl"
