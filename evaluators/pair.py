@@ -1,0 +1,119 @@
+"""One prediction against one target inside the resampling: exact moments, ranks on the values or on a stated grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from .bootstrap import Sums
+from .statistics import (
+    best_constant,
+    exact_ranks,
+    joint_table,
+    moment_features,
+    moment_statistics,
+    rank_statistics,
+)
+
+MOST_VALUES = 64  # distinct predictions up to which ranks are exact in every resample
+MOST_TARGETS = 256
+
+
+class Pair:
+    """Features of one (prediction, target) in `Sums`, and the statistics from their sums.
+
+    Moment statistics are exact always. Rank statistics and the best constant are exact if the values are few;
+    otherwise resamples see bins of equal count, shifted so that the point estimate is the exact one. `grid_error`
+    is the largest shift, 0 if nothing was binned.
+    """
+
+    def __init__(self, sums: Sums, name: str, x: np.ndarray, t: np.ndarray, code: np.ndarray, centre: float):
+        """`x`, `t` (codes,): NaN where the pair does not exist; `code` (items,)."""
+        self.name = name
+        there = np.isfinite(x) & np.isfinite(t)
+        self.x, self.t = np.where(there, x, np.nan), np.where(there, t, np.nan)
+        self._code = code
+        row, x_values, x_binned = _places(self.x, code, MOST_VALUES)
+        column, self.targets, t_binned = _places(self.t, code, MOST_TARGETS)
+        self.targets = self.targets if len(self.targets) else np.zeros(1)
+        sums.add(f"{name}.moments", moment_features(self.x, self.t, centre))
+        sums.add_table(f"{name}.table", row, column, (max(1, len(x_values)), len(self.targets)))
+        self._shift: dict[str, float] = {}
+        if x_binned or t_binned:
+            whole_x, whole_t = self.x[code], self.t[code]
+            kept = np.isfinite(whole_x)
+            coarse = rank_statistics(joint_table(row[code][kept].astype(float), column[code][kept].astype(float)))
+            exact = exact_ranks(whole_x, whole_t)
+            self._shift = {k: exact[k] - float(v[0]) for k, v in coarse.items()}
+            if t_binned:
+                self._shift |= self._constant_shift(column[code][kept], whole_t[kept])
+
+    @property
+    def n(self) -> int:
+        """How many items have both."""
+        return int(np.isfinite(self.x[self._code]).sum())
+
+    @property
+    def grid_error(self) -> float:
+        finite = [abs(v) for v in self._shift.values() if np.isfinite(v)]
+        return max(finite, default=0.0)
+
+    def statistics(self, found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Moment and rank statistics, arrays (B,)."""
+        ranks = rank_statistics(found[f"{self.name}.table"])
+        ranks = {k: v + self._shift.get(k, 0.0) for k, v in ranks.items()}
+        return moment_statistics(found[f"{self.name}.moments"]) | ranks
+
+    def constant(self, found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What the best constant reaches on the same targets, arrays (B,)."""
+        best = best_constant(found[f"{self.name}.table"].sum(axis=0), self.targets)
+        return {k: v + self._shift.get(f"constant.{k}", 0.0) for k, v in best.items()}
+
+    def why_undefined(self) -> str:
+        """Why a statistic of this pair does not exist on the data as they are."""
+        x, t = self.x[np.isfinite(self.x)], self.t[np.isfinite(self.t)]
+        if self.n == 0:
+            return "no item has both scores"
+        if self.n == 1:
+            return "only one item has both scores"
+        if np.ptp(x) == 0 and np.ptp(t) == 0:
+            return f"prediction and target are constant ({x[0]:g} and {t[0]:g})"
+        if np.ptp(x) == 0:
+            return f"the prediction is constant ({x[0]:g})"
+        if np.ptp(t) == 0:
+            return f"the target is constant ({t[0]:g})"
+        return "not defined on these scores"
+
+    def _constant_shift(self, column: np.ndarray, t: np.ndarray) -> dict[str, float]:
+        weights = np.bincount(column, minlength=len(self.targets)).astype(float)[:, None]
+        coarse = best_constant(weights, self.targets)
+        values, counts = np.unique(t, return_counts=True)
+        middle = float(np.quantile(t, 0.5, method="lower"))
+        distance = np.abs(values - middle)
+        exact = {
+            "mae": float(counts @ distance / len(t)),
+            "rmse": float(np.std(t)),
+            "within_0.5": float(counts @ (distance <= 0.5 + 1e-9) / len(t)),
+            "within_1": float(counts @ (distance <= 1 + 1e-9) / len(t)),
+            "constant": middle,
+        }
+        return {f"constant.{k}": v - float(coarse[k][0]) for k, v in exact.items()}
+
+
+def _places(values: np.ndarray, code: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Place of each code's value among the distinct ones (-1: missing), those values, and whether they were binned."""
+    there = np.isfinite(values)
+    _, first, place = np.unique(np.round(values[there], 9), return_index=True, return_inverse=True)
+    distinct = values[there][first]
+    full = np.full(len(values), -1, dtype=np.int64)
+    if len(distinct) <= most:
+        full[there] = place
+        return full, distinct, False
+    counts = np.bincount(code, minlength=len(values))[there].astype(float)
+    weight = np.bincount(place, weights=counts, minlength=len(distinct))
+    middle = (np.cumsum(weight) - weight / 2) / weight.sum()
+    _, bins = np.unique(np.minimum((middle * MOST_VALUES).astype(int), MOST_VALUES - 1), return_inverse=True)
+    size = np.bincount(bins, weights=weight)
+    full[there] = bins[place]
+    return full, np.bincount(bins, weights=weight * distinct) / size, True
