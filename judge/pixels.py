@@ -111,9 +111,9 @@ def _manage_colour(image: Image.Image, icc: bytes | None, notes: list[str]) -> I
                     image, profile, ImageCms.createProfile("sRGB"), ImageCms.Intent.RELATIVE_COLORIMETRIC, "RGB",
                     flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
                 )  # fmt: skip
-                assert converted is not None
-                notes.append(f"{image.mode} to sRGB by its {'ICC profile' if icc else 'definition'}")
-                return converted
+                if converted is not None:  # it is only for conversions in place
+                    notes.append(f"{image.mode} to sRGB by its {'ICC profile' if icc else 'definition'}")
+                    return converted
         except (ImageCms.PyCMSError, OSError, ImportError) as error:
             if image.mode == "LAB":
                 raise ValueError("Lab colours cannot be converted") from error

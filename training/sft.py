@@ -83,7 +83,8 @@ def train_adapter(
             if part:
                 loss, expected, gold = _loss(model, encoder, part, rubric, recipe, levels, values, device, rng, step)
                 losses.append(loss * len(part) / len(chosen))
-                _record(figures, rubric, expected, gold, float(loss.detach()))
+                if has_picture or blind:  # the few rows without picture are another question
+                    _record(figures, rubric, expected, gold, float(loss.detach()))
         descent.step(*losses)
         if progress:
             progress(step, figures)

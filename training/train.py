@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from ..judge.benchmark import load_benchmark
 from ..judge.errors import InputError
+from ..judge.files import sha256_file
 from ..judge.records import Case, Narrative
 from ..judge.rubric import Rubric, load_rubric
 from ..judge.tables import frame_to_ratings, read_narratives, read_ratings
@@ -18,6 +20,7 @@ from .card import update_card
 from .config import Pretraining, Recipe
 from .examples import Example, Pictures, build_examples
 
+STAMP = "pretraining.json"
 Progress = Callable[[str, int, int, dict[str, float]], None]
 
 
@@ -45,8 +48,11 @@ def train(recipe: Recipe, folder: Path, out: Path, progress: Progress | None = N
     examples = build_examples(benchmark.cases, narratives, ratings, rubric, recipe.data.split)
     pictures = Pictures(benchmark.root, keep=len(benchmark.cases))
     clock = _Clock()
-    if recipe.pretraining:
+    if recipe.pretraining and (out / "base" / STAMP).exists() and _stamp(recipe, folder) == _read(out / "base" / STAMP):
+        base = out / "base"  # taken up: the same data and settings made it
+    elif recipe.pretraining:
         base = _pretrain(recipe, recipe.pretraining, examples, pictures, rubric, out / "base", report, clock)
+        (base / STAMP).write_text(json.dumps(_stamp(recipe, folder), indent=1) + "\n", "utf-8")
     elif recipe.base == "pretrained":
         raise InputError("the recipe names no base: set base to a model folder, or add a pretraining section")
     else:
@@ -83,6 +89,17 @@ def _named_base(name: str) -> Path:
             f"no base model folder at '{name}'; give a folder with config.json and *.safetensors, or embedded"
         )
     return Path(name)
+
+
+def _stamp(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """What decides a pre-trained base."""
+    plan = recipe.pretraining.model_dump(mode="json") if recipe.pretraining else {}
+    hashes = {name: sha256_file(folder / name) for name in ("cases.jsonl", recipe.data.narratives, recipe.data.ratings)}
+    return {"pretraining": plan, "data": hashes, "split": recipe.data.split, "seed": recipe.seed, "rubric": recipe.rubric}
+
+
+def _read(file: Path) -> Any:
+    return json.loads(file.read_text("utf-8"))
 
 
 def _pretrain(
