@@ -52,8 +52,8 @@ def embedded_folder() -> Path:
 def _local(
     base: Path, adapter: Path | None, rubric: Rubric, name: str, batch_size: int | None, critique: bool
 ) -> Judge:
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    for variable, value in _ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
     try:
         from .local import LocalJudge
     except ImportError as error:

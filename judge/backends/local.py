@@ -6,6 +6,7 @@ All slots are read in one forward pass: the expected value over the tokens of th
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from .base import Answer, Question
 from .encoding import Encoded, Encoder
 from .folder import read_card, refuse_unsafe, weights_hash
 
+warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # peft's, not the user's
 disable_progress_bar()  # loading takes a second; a bar for it would stand in the way of ours
 
 MASS_FLOOR = 0.5
