@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,9 +93,10 @@ def score(
         states: Counter[str] = Counter()
         run.export("ratings.jsonl", lambda path: write_ratings(_ratings(run, states, ""), path))
         for probe in probes:
-            run.export(f"probe-{probe}.jsonl", lambda path, p=probe: write_ratings(_ratings(run, Counter(), p), path))
+            rows = _ratings(run, Counter(), probe)
+            run.export(f"probe-{probe}.jsonl", partial(write_ratings, rows))
         planned = len(narratives) * len(rubric.names)
-        counts = {state: states[state] for state in STATES if states[state]}
+        counts: dict[str, int] = {state: states[state] for state in STATES if states[state]}
         if sum(counts.values()) != planned:
             raise RuntimeError(f"{sum(counts.values())} states for {planned} planned scores")
         complete = not counts.get("api_error")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..judge.backends.folder import read_card
 from ..judge.benchmark import load_benchmark
 from ..judge.errors import InputError
 from ..judge.files import sha256_file
@@ -68,15 +70,17 @@ def train(recipe: Recipe, folder: Path, out: Path, progress: Progress | None = N
                 pictures,
                 rubric,
                 blind=blind,
-                progress=lambda k, f, n=name: report(n, k + 1, recipe.sft.steps, f),
+                progress=partial(_told, report, name, recipe.sft.steps),
             )
             clock.lap(name)
-    domain = measure_domain(
-        base, done["judge"], [c for c in benchmark.cases if c.split == "validation"], narratives, pictures
-    )
+    held_out = [case for case in benchmark.cases if case.split == "validation"]
     for path in done.values():
-        update_card(path, {"domain": domain} if domain else {})
+        update_card(path, {"domain": measure_domain(base, path, held_out, narratives, pictures)})
     return Trained(base, done["judge"], done.get("text_only"), clock.laps)
+
+
+def _told(report: Progress, stage: str, steps: int, step: int, figures: dict[str, float]) -> None:
+    report(stage, step + 1, steps, figures)
 
 
 def _named_base(name: str) -> Path:
@@ -95,7 +99,13 @@ def _stamp(recipe: Recipe, folder: Path) -> dict[str, Any]:
     """What decides a pre-trained base."""
     plan = recipe.pretraining.model_dump(mode="json") if recipe.pretraining else {}
     hashes = {name: sha256_file(folder / name) for name in ("cases.jsonl", recipe.data.narratives, recipe.data.ratings)}
-    return {"pretraining": plan, "data": hashes, "split": recipe.data.split, "seed": recipe.seed, "rubric": recipe.rubric}
+    return {
+        "pretraining": plan,
+        "data": hashes,
+        "split": recipe.data.split,
+        "seed": recipe.seed,
+        "rubric": recipe.rubric,
+    }
 
 
 def _read(file: Path) -> Any:
@@ -197,44 +207,49 @@ def _corpus(examples: Sequence[Example], pictures: Pictures) -> Any:
 def measure_domain(
     base: Path, judge: Path, cases: Sequence[Case], narratives: Sequence[Narrative], pictures: Pictures
 ) -> dict[str, Any]:
-    """What the judge's own held-out data look like, for flagging texts and pictures that lie far from them.
+    """What the judge's own held-out data look like, so that questions far from them can be flagged.
 
-    tokens_per_word and words: 99.9 % quantiles over narratives; picture_mean, picture_sd [width]: the vision tower's
-    mean state over the cases; picture_distance: 99.9 % quantile of the root mean square of the standardised distance,
-    times 1.5. {} with fewer than 50 cases.
+    Returns tokens_per_word and words (99.9 % quantiles over the narratives, with a margin) and, written to
+    domain.safetensors of `judge`, mean [2 width] and whitening [2 width, 2 width] of what the vision tower says of the
+    first half of the pictures, with picture_distance the 99.5 % quantile over the second half, and a tenth. {} with
+    fewer than 50 cases.
     """
     import torch
+    from safetensors.torch import save_file
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    from ..judge.backends.local import picture_features
+    from ..judge.backends.domain import FILE, distance, watch_pictures
 
     chosen = {case.id for case in cases}
     texts = [n.judged for n in narratives if n.case_id in chosen]
     if len(chosen) < 50 or not texts:
         return {}
-    processor = AutoProcessor.from_pretrained(base, local_files_only=True, trust_remote_code=False)
-    model = AutoModelForImageTextToText.from_pretrained(
-        base, dtype=torch.float32, local_files_only=True, trust_remote_code=False
-    ).eval()
+    local = {"local_files_only": True, "trust_remote_code": False}
+    processor = AutoProcessor.from_pretrained(base, **local)
     words = [len(text.split()) for text in texts]
-    rates = [
-        len(processor.tokenizer.encode(t, add_special_tokens=False)) / w for t, w in zip(texts, words, strict=True)
-    ]
-    features = []
-    with torch.inference_mode():
-        for case in [c for c in cases if c.images][:1000]:
-            pixels = processor.image_processor([pictures(case)], return_tensors="pt")["pixel_values"]
-            features += picture_features(model, {"pixel_values": pixels})
-    stacked = torch.stack(features)
-    mean, sd = stacked.mean(0), stacked.std(0).clamp(min=1e-3)
-    distance = (((stacked - mean) / sd) ** 2).mean(1).sqrt()
-    return {
+    tokens = [len(processor.tokenizer.encode(text, add_special_tokens=False)) for text in texts]
+    rates = [t / w for t, w in zip(tokens, words, strict=True)]
+    limits: dict[str, Any] = {
         "tokens_per_word": round(float(np.quantile(rates, 0.999)) * 1.05, 3),
         "words": int(np.quantile(words, 0.999) * 1.5),
-        "picture_mean": [round(v, 4) for v in mean.tolist()],
-        "picture_sd": [round(v, 4) for v in sd.tolist()],
-        "picture_distance": round(float(torch.quantile(distance, 0.999)) * 1.5, 3),
     }
+    shown = [case for case in cases if case.images]
+    if len(shown) < 50 or read_card(judge).get("blind"):
+        return limits
+    model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32, **local).eval()
+    features = []
+    with torch.inference_mode(), watch_pictures(model) as seen:
+        for case in shown:
+            pixels = processor.image_processor([pictures(case)], return_tensors="pt")["pixel_values"]
+            model.get_image_features(pixels)
+            features.append(seen.pop().mean(0))
+    first, second = torch.stack(features[::2]), torch.stack(features[1::2])
+    covariance = torch.cov(first.T)
+    ridge = 1e-3 * covariance.diagonal().mean() * torch.eye(len(covariance))
+    whiten = torch.linalg.cholesky(torch.linalg.inv(covariance + ridge)).contiguous()
+    save_file({"mean": first.mean(0), "whiten": whiten}, str(judge / FILE))
+    far = torch.quantile(distance(second, first.mean(0), whiten), 0.995)
+    return limits | {"picture_distance": round(float(far) * 1.1, 3)}
 
 
 class _Clock:

@@ -38,12 +38,18 @@ class Judge(Protocol):
     moves its scores, `notes` what a report must say about it (labels such as SYNTHETIC).
     """
 
-    name: str
-    form: Form
-    batch_size: int
-    max_images: int | None
-    signature: Mapping[str, Any]
-    notes: Sequence[str]
+    @property
+    def name(self) -> str: ...
+    @property
+    def form(self) -> Form: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def max_images(self) -> int | None: ...
+    @property
+    def signature(self) -> Mapping[str, Any]: ...
+    @property
+    def notes(self) -> Sequence[str]: ...
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """One answer per question, in order; never raises for a single bad answer, which is a state."""

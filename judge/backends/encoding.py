@@ -18,12 +18,14 @@ _BREAK = "\x1e"  # marks the seams between segments while the chat template is a
 class Encoded(NamedTuple):
     """One prompt as tokens.
 
-    `slots`: index of the token after which each level stands; `starts`: where each foreign segment begins.
+    `slots`: index of the token after which each level stands; `starts`, `sizes`: where each foreign
+    segment begins and how many tokens it has.
     """
 
     ids: list[int]
     slots: list[int]
     starts: tuple[int, ...]
+    sizes: tuple[int, ...]
     media: Mapping[str, torch.Tensor]
 
 
@@ -63,8 +65,8 @@ class Encoder:
 
     def encode(self, prompt: Prompt, pictures: Sequence[Any]) -> Encoded:
         """Tokens of prompt and slots: everything up to the answer, then "Name:" per dimension."""
-        words = _BREAK.join("" if segment.foreign else segment.text for segment in prompt.segments)
-        content = [{"type": "image"} for _ in pictures] + [{"type": "text", "text": words}]
+        fixed = _BREAK.join("" if segment.foreign else segment.text for segment in prompt.segments)
+        content = [{"type": "image"} for _ in pictures] + [{"type": "text", "text": fixed}]
         text = self.processor.apply_chat_template(
             [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
         )
@@ -72,18 +74,20 @@ class Encoder:
         if len(pieces) != len(prompt.segments):
             raise InputError("the chat template of this model changes the text of a message; it cannot be used here")
         ids, media = self._head(pieces[0], pictures)
-        ids, starts = list(ids), []
+        ids, starts, sizes = list(ids), [], []
         for k, segment in enumerate(prompt.segments):
             if segment.foreign:
+                words = self.plain(segment.text)
                 starts.append(len(ids))
-                ids += self.plain(segment.text)
+                sizes.append(len(words))
+                ids += words
             if k:
                 ids += self.fixed(pieces[k])
         slots = []
         for slot in self.slot_ids:
             ids += slot
             slots.append(len(ids) - 1)
-        return Encoded(ids, slots, tuple(starts), media)
+        return Encoded(ids, slots, tuple(starts), tuple(sizes), media)
 
     def batch(
         self, encoded: Sequence[Encoded], device: Any = "cpu", extra: Sequence[Sequence[int]] | None = None

@@ -17,10 +17,11 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.utils.logging import disable_progress_bar
 
 from ..errors import InputError
-from ..prompt import Form, Prompt, template_hash
+from ..prompt import Form, template_hash
 from ..records import Score
 from ..rubric import Rubric
 from .base import Answer, Question
+from .domain import Domain, pooled, watch_pictures
 from .encoding import Encoded, Encoder
 from .folder import read_card, refuse_unsafe, weights_hash
 
@@ -28,6 +29,7 @@ warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", F
 disable_progress_bar()  # loading takes a second; a bar for it would stand in the way of ours
 
 MASS_FLOOR = 0.5
+ROWS = 8  # run at once on a CPU; more spill the cache and are slower
 
 
 def read_slots(
@@ -105,7 +107,8 @@ class LocalJudge:
         self.levels = torch.tensor(self.encoder.levels, device=self.device)
         self.values = torch.tensor(rubric.scale.levels, dtype=torch.float32, device=self.device)
         self.blind = bool(card.get("blind"))
-        self.domain = card.get("domain")
+        self.domain = Domain(Path(adapter or base), card.get("domain"), self.device)
+        self.rows = ROWS if self.device == "cpu" else batch_size
         self.notes = tuple(card.get("notes", ()))
         self.limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.signature = {
@@ -124,7 +127,11 @@ class LocalJudge:
         }
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
-        """Scores of one batch; pictures and no pictures are run apart, since they cannot share a tensor."""
+        """Scores of one batch.
+
+        Inside, rows of like length are run a few at a time (what they are run with depends on the batch alone); rows
+        with and without pictures apart, since they cannot share a tensor.
+        """
         results: list[Answer | None] = [None] * len(questions)
         ready: dict[bool, list[tuple[int, Encoded]]] = {True: [], False: []}
         for i, question in enumerate(questions):
@@ -136,36 +143,24 @@ class LocalJudge:
             else:
                 ready[bool(pictures)].append((i, encoded))
         for group in ready.values():
-            if group:
-                for (i, _), (scores, feature, critique) in zip(group, self._run([e for _, e in group]), strict=True):
-                    flags = self._out_of_domain(questions[i].prompt, feature)
+            group.sort(key=lambda entry: len(entry[1].ids))
+            for start in range(0, len(group), self.rows):
+                part = group[start : start + self.rows]
+                answered = self._run([encoded for _, encoded in part])
+                for (i, encoded), (scores, feature, critique) in zip(part, answered, strict=True):
+                    text = [s.text for s in questions[i].prompt.segments if s.foreign][-1]  # the narrative
+                    flags = self.domain.flags(text, encoded.sizes[-1], feature)
                     results[i] = Answer(scores, critique, "", None, flags)
         return [r for r in results if r is not None]
-
-    def _out_of_domain(self, prompt: Prompt, feature: Any) -> tuple[str, ...]:
-        """Which part of a question is far from the judge's training: its text by tokens per word and length, its
-        picture by distance. The limits (from the judge's own held-out data) stand in its card."""
-        if not self.domain:
-            return ()
-        text = [s.text for s in prompt.segments if s.foreign][-1]  # the narrative
-        words = len(text.split()) or 1
-        flags = []
-        if words > self.domain["words"] or len(self.encoder.plain(text)) / words > self.domain["tokens_per_word"]:
-            flags.append("text out of domain")
-        if feature is not None:
-            centre, spread = (
-                torch.tensor(self.domain[k], device=feature.device) for k in ("picture_mean", "picture_sd")
-            )
-            if float((((feature - centre) / spread) ** 2).mean().sqrt()) > self.domain["picture_distance"]:
-                flags.append("picture out of domain")
-        return tuple(flags)
 
     @torch.inference_mode()
     def _run(self, encoded: Sequence[Encoded]) -> list[tuple[dict[str, Score], Any, dict[str, str]]]:
         batch = self.encoder.batch(encoded, self.device)
         batch = {k: v.to(self.dtype) if torch.is_floating_point(v) else v for k, v in batch.items()}
-        expected, distribution, mass = read_slots(slot_logits(self.model, batch), self.levels, self.values)
-        features = picture_features(self.model, batch) if self.domain else [None] * len(encoded)
+        with watch_pictures(self.model, bool(self.domain.pictures) and "pixel_values" in batch) as seen:
+            logits = slot_logits(self.model, batch)
+        expected, distribution, mass = read_slots(logits, self.levels, self.values)
+        features = pooled(seen, len(encoded))
         critiques = self._critiques(encoded) if self.critique else [{}] * len(encoded)
         rows = zip(expected.tolist(), distribution.tolist(), mass.tolist(), features, critiques, strict=True)
         return [
@@ -208,17 +203,6 @@ def _score(expected: float, distribution: list[float], mass: float) -> Score:
         reason = f"only {mass:.2f} of the probability is on the scale's levels (floor {MASS_FLOOR})"
         return Score(None, "unparsable", reason, tuple(distribution), mass)
     return Score(expected, "scored", "", tuple(distribution), mass)
-
-
-def picture_features(model: Any, batch: dict[str, Any]) -> list[Any]:
-    """Mean vector of each picture after the vision tower, float [width]; None where there is no picture."""
-    pixels = batch.get("pixel_values")
-    if pixels is None:
-        return [None] * batch["input_ids"].shape[0]
-    flat = pixels.reshape(-1, *pixels.shape[-3:])
-    tower = getattr(model.model, "vision_model", None) or model.model.vision_tower
-    states = tower(flat).last_hidden_state.float().mean(1)
-    return list(states.reshape(pixels.shape[0], -1, states.shape[-1]).mean(1))
 
 
 def _fast_bf16() -> bool:

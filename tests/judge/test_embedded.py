@@ -7,14 +7,14 @@ import pytest
 from PIL import Image as Pillow
 
 pytest.importorskip("torch")
-from dermjudge.benchmarks import synthetic  # noqa: E402
-from dermjudge.benchmarks.figures import figures, targets  # noqa: E402
-from dermjudge.judge.backends import embedded_folder, open_judge  # noqa: E402
-from dermjudge.judge.backends.base import Question  # noqa: E402
-from dermjudge.judge.errors import InputError  # noqa: E402
-from dermjudge.judge.prompt import render  # noqa: E402
-from dermjudge.judge.records import Case, Narrative  # noqa: E402
-from dermjudge.judge.rubric import load_rubric  # noqa: E402
+from dermjudge.benchmarks import synthetic
+from dermjudge.benchmarks.figures import figures, targets
+from dermjudge.judge.backends import embedded_folder, open_judge
+from dermjudge.judge.backends.base import Question
+from dermjudge.judge.errors import InputError
+from dermjudge.judge.prompt import render
+from dermjudge.judge.records import Case, Narrative
+from dermjudge.judge.rubric import load_rubric
 
 RUBRIC = load_rubric("derm6")
 

@@ -10,6 +10,7 @@ pytest.importorskip("peft")
 from hypothesis import HealthCheck, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from PIL import Image as Pillow  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
 
 from dermjudge.judge.backends import local, open_judge  # noqa: E402
 from dermjudge.judge.backends.base import Question  # noqa: E402
@@ -209,16 +210,14 @@ def test_a_text_only_judge_is_shown_no_picture(base, tmp_path):
 
 
 def test_far_texts_and_pictures_are_flagged(base, tmp_path):
-    domain = {
-        "tokens_per_word": 3.0,
-        "words": 50,
-        "picture_mean": [0.0] * 32,
-        "picture_sd": [1e-3] * 32,
-        "picture_distance": 1.0,
-    }
-    judge = local.LocalJudge(base, tiny.adapter(base, tmp_path / "a", RUBRIC, domain=domain), RUBRIC, name="x")
+    folder = tiny.adapter(
+        base, tmp_path / "a", RUBRIC, domain={"tokens_per_word": 3.0, "words": 50, "picture_distance": 1}
+    )
+    save_file({"mean": torch.zeros(64), "whiten": torch.eye(64) * 1e3}, folder / "domain.safetensors")
+    judge = local.LocalJudge(base, folder, RUBRIC, name="x")
     near, far = judge.answer(ask(judge, ["red lesion on the left palm", "Ωξψζ χθφδ"], pictures=False))
-    assert near.flags == () and far.flags == ("text out of domain",)
+    assert near.flags == ()
+    assert far.flags == ("text out of domain",)
     assert "picture out of domain" in judge.answer(ask(judge, ["red"]))[0].flags
 
 

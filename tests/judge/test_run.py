@@ -234,6 +234,28 @@ def test_exports_are_whole_or_as_before(tmp_path):
     assert not list(folder.glob(".part-*"))
 
 
+def test_a_new_export_without_its_new_hash_does_not_look_like_rot(tmp_path, monkeypatch):
+    folder = finished(tmp_path / "run")
+    run = Run.open(folder, CONFIG, KEYS, seed=1)
+    run.export("report.md", "# New\n")
+    shutil.copytree(folder, tmp_path / "killed")  # what a kill before the close would leave
+    report = verify_run(tmp_path / "killed")
+    assert (report.problems, report.notes) == ((), ("report.md is not in the manifest",))
+
+    def interrupted(folder):
+        if (folder / "ratings.csv").read_text() == "new":  # the new file has just taken its place
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("dermjudge.judge.files.sync_folder", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.export("ratings.csv", "new")
+    monkeypatch.undo()
+    run.close()
+    report = verify_run(folder)
+    assert (report.problems, report.notes) == ((), ("ratings.csv is not in the manifest",))
+    assert (folder / "ratings.csv").read_text() == "new"
+
+
 def test_an_export_older_than_the_journal_is_told(tmp_path):
     folder = finished(tmp_path / "run")
     with Run.open(folder, CONFIG, KEYS, seed=1) as run:
