@@ -6,11 +6,12 @@ Truth is known here, so a judge, an agreement statistic and a calibration can be
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 from PIL import Image as Pillow
 
 from ..judge.benchmark import write_benchmark
@@ -85,6 +86,30 @@ def true_scores(case: Case, narrative: Narrative, shown: Case | None = None) -> 
     """True score per dimension of this narrative beside the picture of `shown` (default: its own case's)."""
     beside = (shown or case).tags["attributes"]
     return grammar.truth(case.tags["world"], narrative.provenance["claims"], beside)
+
+
+def true_changes(cases: Sequence[Case], narratives: Sequence[Narrative], probed: pl.DataFrame) -> pl.DataFrame | None:
+    """The true scores beside a narrative's own and beside the probe's picture, as `evaluators.probes` takes them.
+
+    probed: ratings of probes (flags "probe:NAME", "shown:CASE"). A blank picture has no truth and is left out. None if
+    the narratives were not made by this generator.
+    """
+    if not all("claims" in narrative.provenance for narrative in narratives):
+        return None
+    by_id = {case.id: case for case in cases}
+    told = {narrative.key: narrative for narrative in narratives}
+    rows = []
+    keys = probed.select("case_id", "system", "arm", "sample", "flags").unique(maintain_order=True)
+    for row in keys.iter_rows(named=True):
+        flags = dict(flag.split(":", 1) for flag in row.pop("flags") if ":" in flag)
+        if flags["probe"] == "blank":
+            continue
+        case, narrative = by_id[row["case_id"]], told[tuple(row.values())]
+        own, beside = true_scores(case, narrative), true_scores(case, narrative, by_id[flags["shown"]])
+        rows += [
+            row | {"probe": flags["probe"], "dimension": name, "own": own[name], "probed": beside[name]} for name in own
+        ]
+    return pl.DataFrame(rows) if rows else None
 
 
 def generate(out: Path, cases: int, seed: int = 0, counterfactuals: float = 0.0) -> Synthetic:

@@ -9,15 +9,18 @@ from typing import Any
 
 import polars as pl
 
+from ..benchmarks.synthetic import true_changes
 from ..evaluators.agreement import AgreementResult, agree
 from ..evaluators.diagnosis import DiagnosisResult, score_diagnosis
 from ..evaluators.leaderboard import leaderboard
+from ..evaluators.markdown import bullet
 from ..evaluators.probes import summarise_probes
 from ..evaluators.report import write_report
 from ..evaluators.report_sections import agreement_section, diagnosis_section, triage_section
 from ..evaluators.triage import TriageResult, score_triage
 from ..judge.backends.base import Judge
 from ..judge.benchmark import Benchmark
+from ..judge.escape import escape_markdown
 from ..judge.files import write_atomic
 from ..judge.records import Case, Narrative
 from ..judge.rubric import Rubric
@@ -49,7 +52,8 @@ def full_report(
     probes = None
     if files := sorted(folder.glob("probe-*.jsonl")):
         probed = pl.concat([read_ratings(file, rubric) for file in files])
-        probes = summarise_probes(frames[first], probed, cluster, rubric.names, seed=seed)
+        truth = true_changes(benchmark.cases, narratives, probed) if benchmark.synthetic else None
+        probes = summarise_probes(frames[first], probed, cluster, rubric.names, seed=seed, truth=truth)
     agreement = None
     experts = benchmark.root / "ratings.parquet"
     if experts.exists():
@@ -103,4 +107,5 @@ def agreement_text(found: AgreementResult) -> str:
 
 
 def _said(*notes: Sequence[str]) -> list[str]:
-    return [f"- {note}" for note in dict.fromkeys(note for group in notes for note in group)]
+    kept = dict.fromkeys(note for group in notes for note in group)
+    return [line for note in kept for line in bullet(escape_markdown(note))]

@@ -22,6 +22,7 @@ from .statistics import SLACK, TINY, moment_features, moment_statistics
 MOVED = 0.5  # a score has moved if it changed by more than this
 CHANGES = ("mean_change", "mean_absolute_change", "moved", "lowered")
 LEVEL = 0.05  # of the test behind a verdict, for all dimensions together
+LEAST = 0.1  # scale units; a mean change below this is no answer, however narrow its interval
 DECIDES = "swap"  # the probe that a verdict rests on
 ANSWERS = "answers to the picture"
 NO_EVIDENCE = "no evidence that it looks at the picture"
@@ -100,9 +101,10 @@ def summarise_probes(
     "probe:NAME". Judges are those of the probes. `clusters`: case_id -> patient. `truth` (synthetic data): columns
     case_id, system, arm, sample, probe, dimension, own, probed: true scores beside both pictures. Repeats are averaged.
 
-    Verdict per dimension, by the swap probe alone: the score answers to the picture if the interval of its mean change
-    leaves out 0, a cluster-robust t-test adjusted for the number of dimensions (Holm) agrees, and there are at least
-    20 clusters. By the interval alone, noise would pass in one of six dimensions every third or fourth time.
+    Verdict per dimension, by the swap probe alone: the score answers to the picture if its mean change is at least
+    LEAST, the interval leaves out 0, a cluster-robust t-test adjusted for the number of dimensions (Holm) agrees, and
+    there are at least 20 clusters. By the interval alone, noise would pass in one of six dimensions every third or
+    fourth time.
 
     Raises InputError for probes without a flag, a judge without ratings, texts that differ between the two frames, a
     truth without its columns, or duplicate rows.
@@ -127,6 +129,7 @@ def summarise_probes(
         "resamples": resamples,
         "seed": seed,
         "alpha": 0.05,
+        "least": LEAST,
         "verdict": f"interval leaves out 0; cluster-robust t-test, Holm over {len(dimensions)} dimensions, < {LEVEL}",
         "moved": MOVED,
         "decides": DECIDES,
@@ -253,7 +256,7 @@ def _verdict(probe: str, change: Estimate, p_adjusted: float | None) -> tuple[bo
         return None, f"no verdict by this probe; it rests on {DECIDES}"
     if change.value is None or change.low is None or change.high is None or p_adjusted is None:
         return None, f"no verdict: {change.reason}"  # nothing scored, or fewer than 20 clusters
-    if change.low <= 0 <= change.high or p_adjusted >= LEVEL:
+    if change.low <= 0 <= change.high or p_adjusted >= LEVEL or abs(change.value) < LEAST:
         return False, NO_EVIDENCE
     return True, ANSWERS + (", but rises beside a wrong one" if change.value > 0 else "")
 

@@ -23,8 +23,8 @@ _PROBES = {
 }
 _ABOUT_PROBES = """
 The same text is scored again beside another picture. Change: score beside that picture minus score beside its own.
-A score answers to the picture if, under swap, the interval of its mean change leaves out 0 and a test that allows for
-the number of dimensions agrees (Holm). Dimensions that are about the text alone need not answer."""
+A score answers to the picture if, under swap, its mean change is at least 0.1, the interval leaves out 0 and a test
+that allows for the number of dimensions agrees (Holm). Dimensions that are about the text alone need not answer."""
 _ABOUT_DIAGNOSIS = """
 Strict: the gold diagnosis, a synonym or a kind of it. Lenient: the wider class too. Graded: partial worth for near
 classes. Crossing: the first item lies on the other side of malignant or infectious. Abstentions count as misses."""

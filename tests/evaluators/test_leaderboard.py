@@ -138,7 +138,7 @@ def test_a_gap_that_may_be_chance_is_not_called_sure() -> None:
     first = board(ratings, clusters, resamples=1000)
     gap = first.gap(first.ranking[0])
     assert gap is not None
-    assert gap.difference.low is not None and gap.difference.low < 0 < (gap.difference.value or 0)  # noqa: PT018
+    assert gap.difference.low is not None and gap.difference.low < 0 < (gap.difference.value or 0)
     assert gap.excludes_zero is False
 
 

@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 from scipy.stats import ttest_1samp
 
-from dermjudge.evaluators.probes import ANSWERS, NO_EVIDENCE, ProbeSummary, cluster_t_test, summarise_probes
+from dermjudge.evaluators.bootstrap import Estimate
+from dermjudge.evaluators.probes import ANSWERS, NO_EVIDENCE, ProbeSummary, _verdict, cluster_t_test, summarise_probes
 from dermjudge.evaluators.ratios import per_cluster
 from dermjudge.judge.errors import InputError
 from dermjudge.judge.ratings import ratings_to_frame
@@ -144,6 +145,13 @@ def test_rising_beside_a_wrong_picture_is_said() -> None:
     found = summary(probed(lambda true, change, draw: true - change)).of("j", "swap", "Accuracy")
     assert found.answers is True
     assert found.verdict == f"{ANSWERS}, but rises beside a wrong one"
+
+
+def test_a_verdict_needs_the_interval_and_the_test() -> None:
+    def answers(low: float, high: float, p: float) -> bool | None:
+        return _verdict("swap", Estimate(-0.1, 30, low, high), p)[0]
+
+    assert (answers(-0.2, -0.01, 0.04), answers(-0.2, 0.01, 0.04), answers(-0.2, -0.01, 0.06)) == (True, False, False)
 
 
 @pytest.mark.parametrize(("cases", "verdict"), [(38, None), (40, True)])

@@ -175,7 +175,7 @@ def test_an_incomplete_run_is_marked_with_what_is_still_open() -> None:
 def test_foreign_text_stays_text() -> None:
     given = sections(12, nasty=True) | {
         "title": "# <i>x</i> #",
-        "data": "d](javascript:x)\n- e",
+        "data": "<b>d</b> ![p](http://e.vil/p.png)",
         "notes": ["<u>n</u>\n# n"],
     }
     given["signature"] = {"judge": "a|b`c", "k": "v\n# w " + "x" * 90}
