@@ -1,4 +1,4 @@
-"""The body of `agree`."""
+"""The bodies of `agree` and `calibrate`."""
 
 from __future__ import annotations
 
@@ -36,3 +36,51 @@ def agree_files(
         cluster = patients(load_benchmark(bench).cases)
     found = agree(frame, words.scale.levels, judge, cluster, resamples, seed)
     output.emit(found.to_dict(), as_json, lambda: agreement_text(found))
+
+
+def calibrate_files(
+    ratings: Sequence[Path],
+    judge: str,
+    out: Path,
+    rubric: str,
+    bench: Path | None,
+    method: str,
+    population: str,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Fit, save, and show bias and error before and after on cases that the map had not seen."""
+    from datetime import UTC, datetime
+
+    from ..evaluators.calibration import calibrate
+    from ..judge.benchmark import load_benchmark
+    from .reporting import patients
+
+    words = load_rubric(rubric)
+    frame = read_ratings(list(ratings), words)
+    cluster = patients(load_benchmark(bench).cases) if bench else None
+    found = calibrate(
+        frame,
+        words.scale.levels,
+        judge,
+        cluster,
+        method,
+        seed=seed,
+        rubric=words.id,
+        population=population,
+        date=datetime.now(UTC).date().isoformat(),
+    )
+    found.save(out)
+    rows = [
+        (
+            d.dimension,
+            d.map.method if d.map else f"none: {d.reason}",
+            d.counts.get("items"),
+            *(d.results[k].value if k in d.results else None for k in ("before.bias", "before.mae", "after.mae")),
+            d.results["change.mae"].low if "change.mae" in d.results else None,
+            d.results["change.mae"].high if "change.mae" in d.results else None,
+        )
+        for d in found.dimensions
+    ]
+    head = ("dimension", "method", "n", "bias before", "MAE before", "MAE after", "change low", "change high")
+    output.emit(found.to_dict(), as_json, lambda: f"{output.table(rows, head)}\n\nwritten: {out}")

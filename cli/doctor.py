@@ -111,8 +111,8 @@ def try_imports(names: Sequence[str]) -> dict[str, Report]:
 def _trial_process(names: Sequence[str]) -> tuple[list[str], str]:
     """The reports (one line a package) and, where they are too few, how the process ended.
 
-    -P keeps the current folder off the path: a file of the user's named torch.py is not our business. Hubs would be
-    asked for models, and litellm would fetch its price list while being imported; both are told not to.
+    -P keeps the script's folder, with its output.py and training.py, off the path. Hubs would be asked for models, and
+    litellm would fetch its price list while being imported; both are told not to.
     """
     quiet = {flag: "1" for flag in OFFLINE_FLAGS} | {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "DO_NOT_TRACK": "1"}
     trials = json.dumps([(name, *IMPORTS.get(name, (name, ()))) for name in names])

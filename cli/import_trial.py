@@ -37,7 +37,7 @@ def trial(package: str, module: str, attributes: Sequence[str]) -> dict[str, Any
         if package == "torch":
             report["machine"] = torch_machine(loaded)
     except (Exception, SystemExit) as error:
-        report["error"] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        report["error"] = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
     return report
 
 

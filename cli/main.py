@@ -10,6 +10,7 @@ import typer
 
 from ..judge.errors import BusyError, InputError, MissingExtra
 from . import output
+from .options import Config, Folder, Json, Limit, Map, RubricName, Seed, columns_of, pairs
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,39 +20,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="List, import, validate benchmarks.")
 app.add_typer(data_app, name="data")
-
-
-def _config(context: typer.Context, value: Path | None) -> Path | None:
-    """Fill in options from a YAML file; flags win, unknown keys are errors."""
-    if value is None:
-        return None
-    import yaml
-
-    try:
-        given = yaml.safe_load(value.read_text("utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"cannot read config {value}: {error}") from error
-    if not isinstance(given, dict):
-        raise InputError(f"{value}: a config is a mapping of options, such as 'judge: embedded'")
-    known = {parameter.name for parameter in context.command.params if parameter.name not in ("config", "help")}
-    keys = {str(key).replace("-", "_"): entry for key, entry in given.items()}
-    if unknown := sorted(set(keys) - known):
-        raise InputError(f"{value}: unknown key '{unknown[0]}'; this verb has {', '.join(sorted(known))}")
-    context.default_map = {**(context.default_map or {}), **keys}
-    return value
-
-
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
-Config = Annotated[
-    Path | None, typer.Option(help="YAML with the options of this verb; flags win.", callback=_config, is_eager=True)
-]
-Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N narratives.")]
-RubricName = Annotated[str, typer.Option("--rubric", help="Shipped rubric or a path to a .yaml.")]
-Map = Annotated[
-    list[str] | None, typer.Option("--map", help="THEIRS=OURS, a column of the file and our name; repeatable.")
-]
-Folder = Annotated[Path, typer.Option("--out", help="Folder to write.")]
+rate_app = typer.Typer(no_args_is_help=True, help="Collect blinded expert ratings.")
+app.add_typer(rate_app, name="rate")
 
 
 @app.callback(invoke_without_command=True)
@@ -115,7 +85,7 @@ def data_import(
         "images": images,
         "mapping": mapping,
         "licence": licence,
-        "columns": _columns(column),
+        "columns": columns_of(column),
     }
     if name == "synthetic" and cases is None:
         options["cases"] = 2000
@@ -188,7 +158,7 @@ def score(
             tuple(retry.split(",")),
             limit,
             seed,
-            _pairs(column_map),
+            pairs(column_map),
             dry_run,
             as_json,
         )
@@ -213,7 +183,7 @@ def evaluate(
     """Top-k diagnosis and triage of narratives against the gold of the benchmark."""
     from .scoring import evaluate_narratives
 
-    evaluate_narratives(bench, narratives, k, cut, terms, explain, limit, seed, _pairs(column_map), as_json)
+    evaluate_narratives(bench, narratives, k, cut, terms, explain, limit, seed, pairs(column_map), as_json)
 
 
 @app.command()
@@ -261,7 +231,57 @@ def agree(
     """Judge beside experts: agreement with intervals, constant predictor and expert leave-one-out."""
     from .agreement import agree_files
 
-    agree_files(ratings, judge, rubric, bench, resamples, rater_kind, seed, _pairs(column_map), as_json)
+    agree_files(ratings, judge, rubric, bench, resamples, rater_kind, seed, pairs(column_map), as_json)
+
+
+@app.command()
+def calibrate(
+    ratings: Annotated[list[Path], typer.Argument(help="Ratings of experts and the judge.")],
+    judge: Annotated[str, typer.Option(help="The judge to calibrate.")],
+    out: Annotated[Path, typer.Option("--out", help="Calibration to write (.json).")] = Path("calibration.json"),
+    rubric: RubricName = "derm6",
+    bench: Annotated[Path | None, typer.Option(help="Benchmark, for the patients that cases belong to.")] = None,
+    method: Annotated[str, typer.Option(help="auto, cv, shift, linear, isotonic or ordinal.")] = "auto",
+    population: Annotated[str, typer.Option(help="Whose cases these are; goes into the file.")] = "",
+    seed: Seed = 0,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:
+    """From judge scores to the experts' scale, per dimension; before and after on unseen cases."""
+    from .agreement import calibrate_files
+
+    calibrate_files(ratings, judge, out, rubric, bench, method, population, seed, as_json)
+
+
+@rate_app.command("sheet")
+def rate_sheet(
+    bench: Annotated[Path, typer.Argument(help="Benchmark folder.")],
+    narratives: Annotated[Path | None, typer.Argument(help="Narratives; default: those of the benchmark.")] = None,
+    rubric: RubricName = "derm6",
+    raters: Annotated[int, typer.Option(min=1, help="How many experts.")] = 3,
+    overlap: Annotated[float, typer.Option(min=0, max=1, help="Share of narratives that every expert rates.")] = 0.3,
+    repeats: Annotated[float, typer.Option(min=0, max=1, help="Share that comes again, hidden.")] = 0.1,
+    out: Folder = Path("sheets"),
+    seed: Seed = 0,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:
+    """A blinded sheet per expert (CSV to fill in, HTML to read along) and a key that no rater may see."""
+    from .rating import write_sheets
+
+    write_sheets(bench, narratives, rubric, raters, overlap, repeats, out, seed, as_json)
+
+
+@rate_app.command("collect")
+def rate_collect(
+    folder: Annotated[Path, typer.Argument(help="Folder of `rate sheet`, with the sheets filled in.")],
+    out: Annotated[Path, typer.Option("--out", help="Ratings to write.")] = Path("ratings.parquet"),
+    as_json: Json = False,
+) -> None:
+    """Read filled sheets back into ratings, with each expert's agreement with themselves."""
+    from .rating import collect_sheets
+
+    collect_sheets(folder, out, as_json)
 
 
 @app.command()
@@ -279,27 +299,6 @@ def doctor(as_json: Json = False) -> None:
     from .scoring import print_findings
 
     print_findings(diagnose(), as_json)
-
-
-def _columns(values: list[str] | None) -> dict[str, Any] | None:
-    """ROLE=COLUMN pairs; context and tags may stand several times."""
-    roles: dict[str, Any] = {}
-    for role, name in (pair for value in values or [] for pair in _pairs([value]).items()):
-        if role in ("context", "tags"):
-            roles.setdefault(role, []).append(name)
-        else:
-            roles[role] = name
-    return roles or None
-
-
-def _pairs(values: list[str] | None) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for value in values or []:
-        theirs, equals, ours = value.partition("=")
-        if not (theirs and equals and ours):
-            raise InputError(f"a pair is written NAME=NAME, such as item=case_id, not '{value}'")
-        pairs[theirs] = ours
-    return pairs
 
 
 def main(arguments: list[str] | None = None) -> Any:

@@ -137,7 +137,7 @@ def score_one(
 def _one_text(rating: Rating, notes: Sequence[str]) -> str:
     from ..judge.escape import visible
 
-    rows = [
+    rows: list[tuple[str, float | None, str, str]] = [
         (name, score.value, score.state if score.value is None else "", score.reason)
         for name, score in rating.scores.items()
     ]
