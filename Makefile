@@ -22,6 +22,7 @@ test-all: $(VENV)/all-installed
 # mypy reads the package as users get it: the checkout's own folder name is no package name.
 check: $(VENV)/all-installed
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
 	$(VENV)/bin/lint-imports
 	rm -rf build
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --target build/installed .

@@ -119,8 +119,7 @@ def perceptual_hash(image: Image.Image) -> int:
     Sign against the median of the 8x8 lowest frequencies of the 32x32 grey picture (Zauner 2010; bits as in ImageHash).
     """
     grey = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS), dtype=float)
-    # Rounded, since a blank picture's frequencies are 0 only up to rounding errors.
-    low = scipy.fft.dctn(grey)[:8, :8].round(6)
+    low = scipy.fft.dctn(grey)[:8, :8]
     return int("".join("1" if bit else "0" for bit in (low > np.median(low)).ravel()), 2)
 
 

@@ -107,10 +107,8 @@ def _manage_colour(image: Image.Image, icc: bytes | None, notes: list[str]) -> I
             elif image.mode == "RGB" and _SRGB.match(profile.profile.profile_description or ""):
                 return image  # not converted from itself, so that tagged and untagged pixels stay equal
             else:
-                converted = ImageCms.profileToProfile(
-                    image, profile, ImageCms.createProfile("sRGB"), ImageCms.Intent.RELATIVE_COLORIMETRIC, "RGB",
-                    flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-                )  # fmt: skip
+                srgb, intent = ImageCms.createProfile("sRGB"), ImageCms.Intent.RELATIVE_COLORIMETRIC
+                converted = ImageCms.profileToProfile(image, profile, srgb, intent, "RGB")
                 if converted is not None:  # it is only for conversions in place
                     notes.append(f"{image.mode} to sRGB by its {'ICC profile' if icc else 'definition'}")
                     return converted

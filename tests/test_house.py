@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from collections.abc import Iterator
 from importlib import import_module, metadata
@@ -59,7 +60,8 @@ def test_the_root_holds_no_module():
 
 
 def test_version():
-    assert metadata.version("dermjudge") == dermjudge.__version__
+    (installed,) = metadata.distributions(name="dermjudge", path=[sysconfig.get_path("purelib")])
+    assert installed.version == dermjudge.__version__
 
 
 def test_files_are_short():

@@ -115,10 +115,12 @@ def test_a_lazy_package_is_asked_for_what_is_used(fake, monkeypatch):
     assert doctor.try_imports(["lazy"])["lazy"]["error"] == "ImportError: half of me is missing"
 
 
-def test_a_file_in_the_current_folder_is_not_taken_for_a_package(tmp_path, monkeypatch):
+def test_neither_the_current_folder_nor_that_of_the_script_holds_packages(tmp_path, monkeypatch):
     (tmp_path / "jinja2.py").write_text("raise RuntimeError('a file of the user')")
     monkeypatch.chdir(tmp_path)
-    assert "error" not in doctor.try_imports(["jinja2"])["jinja2"]
+    reports = doctor.try_imports(["jinja2", "import_trial"])
+    assert "error" not in reports["jinja2"]
+    assert reports["import_trial"] == {"found": False}
 
 
 @pytest.mark.parametrize(
