@@ -104,12 +104,16 @@ def write_faults(bench: Path, source: str, out: Path, seed: int, as_json: bool) 
 
     def text() -> str:
         lines = [output.table(list(systems.items()), ("system", "narratives"))]
-        for part, share in ((shares or {}).get("parts") or {}).items():
-            rows = {kind: found for kind, found in share.items() if isinstance(found, dict)}
-            lines += [
-                f"references that do not name their label, {part}, {kind}: {found}" for kind, found in rows.items()
-            ]
-        return "\n".join([*lines, f"written: {out} (made by rule, not by a model)"])
+        rows = [
+            (part.replace("_", " "), kind, share["not_named"], share["n"], share["value"], share["low"], share["high"])
+            for part in ("whole", "judged", "last_500")
+            for kind, share in ((shares or {}).get(part) or {}).items()
+            if isinstance(share, dict) and share.get("value") is not None
+        ]
+        if rows:
+            head = ("part of the reference", "does not name its label's", "references", "of", "share", "low", "high")
+            lines += ["", output.table(rows, head)]
+        return "\n".join([*lines, "", f"written: {out} (made by rule, not by a model)"])
 
     output.emit(result, as_json, text)
 

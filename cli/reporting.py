@@ -32,6 +32,15 @@ def patients(cases: Sequence[Case]) -> dict[str, str]:
     return {case.id: case.patient_id or case.lesion_id or case.id for case in cases}
 
 
+def _unit(cases: Sequence[Case]) -> str:
+    """What `patients` resamples, in a word."""
+    known = sum(bool(case.patient_id) for case in cases)
+    if known == len(cases):
+        return "patient"
+    other = "lesion" if any(case.lesion_id for case in cases) else "case"
+    return f"patient or {other}" if known else other
+
+
 def full_report(
     benchmark: Benchmark,
     narratives: Sequence[Narrative],
@@ -44,7 +53,7 @@ def full_report(
     cluster = patients(benchmark.cases)
     frames = {name: read_ratings(folder / "ratings.jsonl", rubric) for name, (_, folder) in runs.items()}
     boards = {
-        name: leaderboard(frame, cluster, rubric.names, rubric.scale.levels, seed=seed)
+        name: leaderboard(frame, cluster, rubric.names, rubric.scale.levels, seed=seed, unit=_unit(benchmark.cases))
         for name, frame in frames.items()
     }
     first = next(iter(runs))
