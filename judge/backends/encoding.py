@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..prompt import Prompt
 from ..rubric import Rubric
 
+_NONCE = "\x1f"  # stands for the delimiter of a call, so that the template is applied once
 _BREAK = "\x1e"  # marks the seams between segments while the chat template is applied
 
 
@@ -43,6 +44,7 @@ class Encoder:
         self.tokenizer = processor.tokenizer
         self.special = sorted({t.content for t in self.tokenizer.added_tokens_decoder.values()}, key=len, reverse=True)
         self.slot_ids, self.levels = self._slot_tokens()
+        self._templates: dict[tuple[str, int], list[str]] = {}
         self._heads: OrderedDict[Any, tuple[list[int], dict[str, torch.Tensor]]] = OrderedDict()
 
     def plain(self, text: str) -> list[int]:
@@ -65,14 +67,7 @@ class Encoder:
 
     def encode(self, prompt: Prompt, pictures: Sequence[Any]) -> Encoded:
         """Tokens of prompt and slots: everything up to the answer, then "Name:" per dimension."""
-        fixed = _BREAK.join("" if segment.foreign else segment.text for segment in prompt.segments)
-        content = [{"type": "image"} for _ in pictures] + [{"type": "text", "text": fixed}]
-        text = self.processor.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-        )
-        pieces = text.split(_BREAK)
-        if len(pieces) != len(prompt.segments):
-            raise InputError("the chat template of this model changes the text of a message; it cannot be used here")
+        pieces = self._pieces(prompt, len(pictures))
         ids, media = self._head(pieces[0], pictures)
         ids, starts, sizes = list(ids), [], []
         for k, segment in enumerate(prompt.segments):
@@ -88,6 +83,21 @@ class Encoder:
             ids += slot
             slots.append(len(ids) - 1)
         return Encoded(ids, slots, tuple(starts), tuple(sizes), media)
+
+    def _pieces(self, prompt: Prompt, pictures: int) -> list[str]:
+        """What stands between the foreign segments once the chat template is applied, the delimiter put in last."""
+        fixed = _BREAK.join("" if s.foreign else s.text.replace(prompt.nonce, _NONCE) for s in prompt.segments)
+        if (fixed, pictures) not in self._templates:
+            content = [{"type": "image"} for _ in range(pictures)] + [{"type": "text", "text": fixed}]
+            text = self.processor.apply_chat_template(
+                [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+            )
+            if text.count(_BREAK) != len(prompt.segments) - 1 or text.count(_NONCE) != fixed.count(_NONCE):
+                raise InputError(
+                    "the chat template of this model changes the text of a message; it cannot be used here"
+                )
+            self._templates[fixed, pictures] = text.split(_BREAK)
+        return [piece.replace(_NONCE, prompt.nonce) for piece in self._templates[fixed, pictures]]
 
     def batch(
         self, encoded: Sequence[Encoded], device: Any = "cpu", extra: Sequence[Sequence[int]] | None = None
