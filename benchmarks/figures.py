@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from scipy.stats import pearsonr, spearmanr
 
-from ..evaluators.bootstrap import BLOCK, cluster_weights, interval
+from ..evaluators.bootstrap import BLOCK, FEWEST_CLUSTERS, cluster_weights, interval
 from ..judge.backends.base import Judge
 from ..judge.benchmark import load_benchmark
 from ..judge.records import Case, Narrative
@@ -82,6 +83,7 @@ def figures(
         "patients": len(patients),
         "narratives": len(narratives),
         "resamples": RESAMPLES,
+        "text_only": text_only.name if text_only else None,
         "dimensions": {},
     }
     for name in rubric.names:
@@ -100,52 +102,51 @@ def _dimension(
     place: Mapping[str, int],
     weights: np.ndarray,
 ) -> dict[str, Any]:
-    from scipy.stats import pearsonr, spearmanr
-
+    """All figures of one dimension; what cannot be computed is None with a reason."""
     rated = [
         n for n in narratives if own[n.case_id, n.system].get(name) is not None and (n.case_id, n.system) in experts
     ]
-    cluster = np.array([place[cases[n.case_id].patient_id] for n in rated])
-    scored = np.array([own[n.case_id, n.system][name] for n in rated])
-    panel = np.array([experts[n.case_id, n.system][name] for n in rated])
-    true = np.array([true_scores(cases[n.case_id], n)[name] for n in rated])
-    errors = {
-        "judge": np.abs(scored - panel),
-        "constant": np.abs(np.median(panel) - panel),
-        "truth": np.abs(scored - true),
-    }
-    if blind:
-        errors["text_only"] = np.abs(np.array([blind[n.case_id, n.system][name] for n in rated]) - panel)
-    sums = {k: np.bincount(cluster, e, len(place)) for k, e in errors.items()}
-    number = np.bincount(cluster, minlength=len(place))
-    drawn = {k: (s @ weights) / (number @ weights) for k, s in sums.items()}
     found: dict[str, Any] = {
         "n": len(rated),
         "planned": len(narratives),
         "depends_on_picture": name in IMAGE_DIMENSIONS,
     }
-    for k, e in errors.items():
-        found[f"mae_{k}"] = _estimate(float(e.mean()), drawn[k])
-    for other in ("constant", "text_only"):
-        if other in errors:
-            found[f"ratio_{other}"] = _estimate(
-                found["mae_judge"]["value"] / found[f"mae_{other}"]["value"], drawn["judge"] / drawn[other]
-            )
-            found[f"difference_{other}"] = _estimate(
-                found["mae_judge"]["value"] - found[f"mae_{other}"]["value"], drawn["judge"] - drawn[other]
-            )
-    found["spearman_experts"] = float(spearmanr(scored, panel).statistic)
-    found["spearman_truth"] = float(spearmanr(scored, true).statistic)
-    rows = probed.filter(pl.col("dimension") == name).iter_rows(named=True)
-    changes: dict[str, list[tuple[float, float]]] = {"swap": [], "blank": []}
+    if not rated:
+        return found | {"reason": "the judge scored no narrative that an expert rated"}
+    scored = np.array([own[n.case_id, n.system][name] for n in rated])
+    panel = np.array([experts[n.case_id, n.system][name] for n in rated])
+    true = np.array([true_scores(cases[n.case_id], n)[name] for n in rated])
+    cluster = np.array([place[cases[n.case_id].patient_id] for n in rated])
+    mine = np.abs(scored - panel)
+    found["mae_judge"] = _mean(mine, cluster, weights)
+    found["mae_truth"] = _mean(np.abs(scored - true), cluster, weights)
+    found |= _against("constant", mine, np.abs(np.median(panel) - panel), cluster, weights)
+    if blind:
+        both = np.array([blind[n.case_id, n.system].get(name) is not None for n in rated])
+        if both.any():
+            kept = [n for n, has in zip(rated, both, strict=True) if has]
+            theirs = np.abs(np.array([blind[n.case_id, n.system][name] for n in kept]) - panel[both])
+            found |= _against("text_only", mine[both], theirs, cluster[both], weights)
+            found["n_text_only"] = len(kept)
+    found["spearman_experts"] = _correlation(scored, panel, spearmanr)
+    found["spearman_truth"] = _correlation(scored, true, spearmanr)
+    return found | _responses(name, narratives, cases, own, probed)
+
+
+def _responses(
+    name: str, narratives: Sequence[Narrative], cases: Mapping[str, Case], own: Any, probed: pl.DataFrame
+) -> dict[str, Any]:
+    """How the score moved beside the probes' pictures, and how the truth did."""
     told = {(n.case_id, n.system): n for n in narratives}
-    for row in rows:
+    changes: dict[str, list[tuple[float, float]]] = {"swap": [], "blank": []}
+    for row in probed.filter(pl.col("dimension") == name).iter_rows(named=True):
         flags = dict(flag.split(":", 1) for flag in row["flags"] if ":" in flag)
         before = own[row["case_id"], row["system"]].get(name)
         if row["score"] is not None and before is not None:
             case, narrative = cases[row["case_id"]], told[row["case_id"], row["system"]]
-            change = true_scores(case, narrative, cases[flags["shown"]])[name] - true_scores(case, narrative)[name]
-            changes[flags["probe"]].append((row["score"] - before, change))
+            due = true_scores(case, narrative, cases[flags["shown"]])[name] - true_scores(case, narrative)[name]
+            changes[flags["probe"]].append((row["score"] - before, due))
+    found: dict[str, Any] = {}
     for probe, pairs in changes.items():
         got, due = np.array(pairs).T if pairs else (np.array([]), np.array([]))
         found[probe] = {
@@ -154,43 +155,74 @@ def _dimension(
             "mean_absolute_change": float(np.abs(got).mean()) if len(got) else None,
         }
         if probe == "swap" and len(got) and due.std() > 0:
-            found[probe] |= {
-                "true_mean_change": float(due.mean()),
-                "correlation_with_truth": float(pearsonr(got, due)[0]),
-            }
+            found[probe] |= {"true_mean_change": float(due.mean())}
+            found[probe] |= {"correlation_with_truth": _correlation(got, due, pearsonr)}
     return found
 
 
 def targets(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The figures the embedded judge was built to reach, each with what it came to; nothing is left out."""
+    """The figures the embedded judge was built to reach, each with what it came to; what is undefined is not met."""
     rows = []
 
-    def row(what: str, value: float | None, wanted: str, met: bool) -> None:
-        rows.append({"figure": what, "value": None if value is None else round(value, 3), "target": wanted, "met": met})
+    def row(what: str, value: float | None, wanted: str, met: Callable[[float], bool]) -> None:
+        shown = None if value is None else round(value, 3)
+        rows.append({"figure": what, "value": shown, "target": wanted, "met": value is not None and met(value)})
 
     for name, d in found["dimensions"].items():
-        high = d["difference_constant"]["high"]
-        row(f"{name}: MAE judge - constant, upper end", high, "< 0", high < 0)
+        row(f"{name}: MAE judge - constant, upper end", _get(d, "difference_constant", "high"), "< 0", lambda v: v < 0)
         if d["depends_on_picture"]:
-            row(
-                f"{name}: MAE / constant", d["ratio_constant"]["value"], "<= 0.55", d["ratio_constant"]["value"] <= 0.55
-            )
-            if "ratio_text_only" in d:
-                row(
-                    f"{name}: MAE / text-only",
-                    d["ratio_text_only"]["value"],
-                    "<= 0.6",
-                    d["ratio_text_only"]["value"] <= 0.6,
-                )
-            correlation = d["swap"].get("correlation_with_truth")
-            row(f"{name}: swap, correlation with the true change", correlation, ">= 0.8", (correlation or 0) >= 0.8)
+            row(f"{name}: MAE / constant", _get(d, "ratio_constant", "value"), "<= 0.55", lambda v: v <= 0.55)
+            if found.get("text_only"):
+                row(f"{name}: MAE / text-only", _get(d, "ratio_text_only", "value"), "<= 0.6", lambda v: v <= 0.6)
+            correlation = _get(d, "swap", "correlation_with_truth")
+            row(f"{name}: swap, correlation with the true change", correlation, ">= 0.8", lambda v: v >= 0.8)
         else:
-            moved = d["swap"]["mean_absolute_change"]
-            row(f"{name}: swap, mean absolute change", moved, "<= 0.2", moved is not None and moved <= 0.2)
+            moved = _get(d, "swap", "mean_absolute_change")
+            row(f"{name}: swap, mean absolute change", moved, "<= 0.2", lambda v: v <= 0.2)
     return rows
 
 
-def _estimate(value: float, draws: np.ndarray) -> dict[str, Any]:
+def _get(d: Mapping[str, Any], group: str, key: str) -> float | None:
+    return (d.get(group) or {}).get(key)
+
+
+def _correlation(a: np.ndarray, b: np.ndarray, kind: Callable[..., Any]) -> float | None:
+    """None where one of the two is constant."""
+    return float(kind(a, b).statistic) if len(a) > 2 and a.std() > 0 and b.std() > 0 else None
+
+
+def _mean(values: np.ndarray, cluster: np.ndarray, weights: np.ndarray) -> dict[str, Any]:
+    return _estimate(float(values.mean()), _draws(values, cluster, weights), cluster)
+
+
+def _draws(values: np.ndarray, cluster: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    size = len(weights)
+    with np.errstate(invalid="ignore"):
+        return (np.bincount(cluster, values, size) @ weights) / (np.bincount(cluster, minlength=size) @ weights)
+
+
+def _against(
+    other: str, mine: np.ndarray, theirs: np.ndarray, cluster: np.ndarray, weights: np.ndarray
+) -> dict[str, Any]:
+    """The other predictor's error, and ratio and difference to it on the same narratives and the same draws."""
+    a, b = _draws(mine, cluster, weights), _draws(theirs, cluster, weights)
+    value, base = float(mine.mean()), float(theirs.mean())
+    return {
+        f"mae_{other}": _estimate(base, b, cluster),
+        f"ratio_{other}": _estimate(value / base, a / b, cluster) if base > 0 else None,
+        f"difference_{other}": _estimate(value - base, a - b, cluster),
+    }
+
+
+def _estimate(value: float, draws: np.ndarray, cluster: np.ndarray) -> dict[str, Any]:
+    """Value and 95 % interval; no interval below 20 patients."""
+    if (patients := len(np.unique(cluster))) < FEWEST_CLUSTERS:
+        return {
+            "value": value,
+            "low": None,
+            "high": None,
+            "reason": f"{patients} patients, {FEWEST_CLUSTERS} are needed",
+        }
     low, high, _ = interval(draws, 0.05)
     return {"value": value, "low": low, "high": high}
 

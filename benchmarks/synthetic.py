@@ -112,6 +112,11 @@ def true_changes(cases: Sequence[Case], narratives: Sequence[Narrative], probed:
     return pl.DataFrame(rows) if rows else None
 
 
+def version(seed: int, counterfactuals: float = 0.0) -> str:
+    """What decides a synthetic benchmark beside its number of cases."""
+    return f"1-seed{seed}" + (f"-counterfactuals{counterfactuals:g}" if counterfactuals else "")
+
+
 def generate(out: Path, cases: int, seed: int = 0, counterfactuals: float = 0.0) -> Synthetic:
     """Write the benchmark folder `out`; the same arguments give the same bytes."""
     made = make(cases, seed, counterfactuals)
@@ -119,7 +124,7 @@ def generate(out: Path, cases: int, seed: int = 0, counterfactuals: float = 0.0)
     write_benchmark(
         Path(out),
         name="synthetic",
-        version=f"1-seed{seed}",
+        version=version(seed, counterfactuals),
         licence="CC0-1.0",
         source="dermjudge synthetic generator",
         synthetic=True,

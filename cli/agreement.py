@@ -46,7 +46,9 @@ def calibrate_files(
     bench: Path | None,
     method: str,
     population: str,
+    rater_kind: str | None,
     seed: int,
+    columns: dict[str, str],
     as_json: bool,
 ) -> None:
     """Fit, save, and show bias and error before and after on cases that the map had not seen."""
@@ -57,7 +59,10 @@ def calibrate_files(
     from .reporting import patients
 
     words = load_rubric(rubric)
-    frame = read_ratings(list(ratings), words)
+    notes: list[str] = []
+    frame = read_ratings(list(ratings), words, columns or None, rater_kind, notes=notes)
+    for note in notes:
+        output.say(note)
     cluster = patients(load_benchmark(bench).cases) if bench else None
     found = calibrate(
         frame,
@@ -84,3 +89,5 @@ def calibrate_files(
     ]
     head = ("dimension", "method", "n", "bias before", "MAE before", "MAE after", "change low", "change high")
     output.emit(found.to_dict(), as_json, lambda: f"{output.table(rows, head)}\n\nwritten: {out}")
+    if not any(d.map for d in found.dimensions):
+        raise SystemExit(output.INCOMPLETE)

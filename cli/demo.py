@@ -16,7 +16,8 @@ from . import output
 from .reporting import full_report, save_report
 
 NEXT = (
-    "Next, with your own data: dermjudge data import tabular YOUR_FOLDER --out my-benchmark, then "
+    "Next, with your own data: dermjudge data import tabular FOLDER --column id=ID --column image=FILE --column "
+    "diagnosis=DX --licence internal --out my-benchmark (ID, FILE, DX: columns of the table in FOLDER), then "
     "dermjudge score my-benchmark NARRATIVES.csv --judge embedded --out my-run"
 )
 

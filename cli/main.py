@@ -120,14 +120,21 @@ def data_validate(folder: Path, as_json: Json = False) -> None:
 def score(
     bench: Annotated[Path | None, typer.Argument(help="Benchmark folder.")] = None,
     narratives: Annotated[Path | None, typer.Argument(help="Narratives; default: those of the benchmark.")] = None,
-    judge: Annotated[str, typer.Option(help="embedded, local:BASE[+ADAPTER], replay:FILE.")] = "",
+    judge: Annotated[
+        str, typer.Option(help="embedded, embedded-text-only, local:BASE[+ADAPTER], replay:FILE (recorded answers).")
+    ] = "",
     rubric: RubricName = "derm6",
     out: Folder = Path("run"),
     probe: Annotated[str, typer.Option(help="Image probes: swap,blank,wrong-patient.")] = "",
     critique: Annotated[
         bool, typer.Option("--critique", help="Also write a critique; the scores stay the same.")
     ] = False,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Questions per batch of a local judge.")] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Questions per batch of a local judge; in the signature, since it moves scores a little."
+        ),
+    ] = None,
     retry: Annotated[str, typer.Option(help="States to ask again when a run is taken up.")] = "api_error",
     limit: Limit = None,
     seed: Seed = 0,
@@ -203,7 +210,9 @@ def train(
 @app.command()
 def figures(
     judge: Annotated[str, typer.Argument(help="The judge.")] = "embedded",
-    text_only: Annotated[str, typer.Option(help="The same recipe trained without pictures.")] = "embedded-text-only",
+    text_only: Annotated[
+        str | None, typer.Option(help="The same recipe trained without pictures; default: that of the embedded judge.")
+    ] = None,
     cases: Annotated[int, typer.Option(min=20, help="Synthetic cases of patients the judge never saw.")] = 200,
     seed: Seed = 990,
     card: Annotated[Path | None, typer.Option(help="Adapter folder whose card shall hold the figures.")] = None,
@@ -243,14 +252,18 @@ def calibrate(
     bench: Annotated[Path | None, typer.Option(help="Benchmark, for the patients that cases belong to.")] = None,
     method: Annotated[str, typer.Option(help="auto, cv, shift, linear, isotonic or ordinal.")] = "auto",
     population: Annotated[str, typer.Option(help="Whose cases these are; goes into the file.")] = "",
+    rater_kind: Annotated[str | None, typer.Option(help="expert or judge, where the files do not say.")] = None,
     seed: Seed = 0,
+    column_map: Map = None,
     as_json: Json = False,
     config: Config = None,
 ) -> None:
     """From judge scores to the experts' scale, per dimension; before and after on unseen cases."""
     from .agreement import calibrate_files
 
-    calibrate_files(ratings, judge, out, rubric, bench, method, population, seed, as_json)
+    calibrate_files(
+        ratings, judge, out, rubric, bench, method, population, rater_kind, seed, pairs(column_map), as_json
+    )
 
 
 @rate_app.command("sheet")
@@ -305,6 +318,8 @@ def main(arguments: list[str] | None = None) -> Any:
     """Entry point: errors become a line on stderr and an exit code."""
     try:
         code = app(arguments, standalone_mode=False)
+        if code == 130:  # how typer returns from Ctrl-C
+            output.say("stopped; give the same command again to go on")
         sys.exit(code if isinstance(code, int) else output.OK)
     except InputError as error:
         output.say(f"error: {error}")
@@ -316,7 +331,7 @@ def main(arguments: list[str] | None = None) -> Any:
         output.say(f"error: {error}")
         sys.exit(output.ERROR)
     except KeyboardInterrupt:
-        output.say("stopped; re-issue the command to resume")
+        output.say("stopped; give the same command again to go on")
         sys.exit(130)
     except OSError as error:
         output.say(f"error: {error.strerror or error}: {error.filename or ''}")

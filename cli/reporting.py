@@ -24,6 +24,7 @@ from ..judge.escape import escape_markdown
 from ..judge.files import write_atomic
 from ..judge.records import Case, Narrative
 from ..judge.rubric import Rubric
+from ..judge.run import add_exports
 from ..judge.tables import RATINGS_SCHEMA, read_ratings
 
 
@@ -96,13 +97,17 @@ def report_run(
 ) -> tuple[str, dict[str, Any]]:
     """Write report.md and report.json into a run folder."""
     text, found = full_report(benchmark, narratives, rubric, {judge.name: (judge, folder)}, seed)
-    save_report(folder, text, found)
+    add_exports(folder, {"report.md": text, "report.json": to_json(found)})
     return text, found
 
 
 def save_report(folder: Path, text: str, found: Mapping[str, Any]) -> None:
     write_atomic(folder / "report.md", text, private=True)
-    write_atomic(folder / "report.json", json.dumps(found, ensure_ascii=False, indent=1, allow_nan=False), private=True)
+    write_atomic(folder / "report.json", to_json(found), private=True)
+
+
+def to_json(found: Mapping[str, Any]) -> str:
+    return json.dumps(found, ensure_ascii=False, indent=1, allow_nan=False)
 
 
 def evaluation_text(diagnosis: DiagnosisResult, triage: TriageResult) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..judge.benchmark import Benchmark, load_benchmark
 from ..judge.errors import InputError
-from ..judge.records import Case, Image, Narrative, Rating
+from ..judge.records import Case, Image, Narrative, Rating, identity
 from ..judge.rubric import load_rubric
 from ..judge.tables import read_narratives
 from . import output
@@ -24,7 +25,9 @@ def load_pair(
     path = narratives or bench / "narratives.jsonl"
     if not path.exists():
         raise InputError(f"no narratives at {path}; name the file (.jsonl, .csv, .parquet) behind the benchmark")
-    return benchmark, read_narratives(path, columns or None)[:limit]
+    spelled = {identity(case.id): case.id for case in benchmark.cases}
+    read = read_narratives(path, columns or None)[:limit]
+    return benchmark, [replace(n, case_id=spelled.get(identity(n.case_id), n.case_id)) for n in read]
 
 
 def score_run(
@@ -132,6 +135,8 @@ def score_one(
         "critique": dict(rating.critique),
     }
     output.emit(result, as_json, lambda: _one_text(rating, opened.notes))
+    if all(score.value is None for score in rating.scores.values()):
+        raise SystemExit(output.INCOMPLETE)
 
 
 def _one_text(rating: Rating, notes: Sequence[str]) -> str:
@@ -193,10 +198,19 @@ def verify_folder(folder: Path, as_json: bool) -> None:
     from ..judge.verify import verify_run
 
     report = verify_run(folder)
-    result = {"folder": str(folder), "ok": not report.problems, "problems": list(report.problems)}
-    output.emit(result, as_json, lambda: "all well" if result["ok"] else "\n".join(map(str, report.problems)))
+    result: dict[str, Any] = {"folder": str(folder), "ok": not report.problems, "problems": list(report.problems)}
+    result |= {"status": report.status, "done": report.done, "planned": report.planned, "notes": list(report.notes)}
+    counts = f"{report.done} of {report.planned} planned results, {report.status}"
+
+    def text() -> str:
+        lines = list(map(str, report.problems)) or ["every byte is as it was written"]
+        return "\n".join([*lines, *map(str, report.notes), counts])
+
+    output.emit(result, as_json, text)
     if report.problems:
         raise SystemExit(output.ERROR)
+    if report.status != "complete":
+        raise SystemExit(output.INCOMPLETE)
 
 
 def print_findings(findings: Sequence[Any], as_json: bool) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..judge.errors import InputError, MissingExtra
+from ..training.card import span
 from . import output
 
 
@@ -31,12 +32,7 @@ def train_recipe(recipe: str, out: Path, data: Path | None, dry_run: bool, as_js
     except ImportError as error:  # pragma: no cover
         raise MissingExtra("training", "local") from error
     if folder is None:
-        folder = out / "data"
-        if not (folder / "benchmark.yaml").exists():
-            from ..benchmarks.synthetic import generate
-
-            output.say(f"generating {plan.data.synthetic_cases} synthetic cases in {folder}")
-            generate(folder, plan.data.synthetic_cases, plan.data.synthetic_seed, plan.data.counterfactuals)
+        folder = _synthetic(plan.data, out / "data")
     done = train(plan, folder, out, _teller())
     result = {
         "base": str(done.base),
@@ -47,23 +43,51 @@ def train_recipe(recipe: str, out: Path, data: Path | None, dry_run: bool, as_js
     output.emit(result, as_json, lambda: _trained_text(result))
 
 
+def _synthetic(data: Any, folder: Path) -> Path:
+    """The recipe's synthetic benchmark, made unless it is there; InputError if another one is there."""
+    from ..benchmarks.synthetic import generate, version
+    from ..judge.benchmark import load_benchmark
+
+    if not (folder / "benchmark.yaml").exists():
+        output.say(f"generating {data.synthetic_cases} synthetic cases in {folder}")
+        generate(folder, data.synthetic_cases, data.synthetic_seed, data.counterfactuals)
+    there = load_benchmark(folder)
+    wanted = version(data.synthetic_seed, data.counterfactuals)
+    if (there.version, len(there.cases)) != (wanted, data.synthetic_cases):
+        raise InputError(
+            f"{folder} holds {len(there.cases)} cases of version {there.version}, the recipe wants "
+            f"{data.synthetic_cases} of {wanted}; remove it or name another --out"
+        )
+    return folder
+
+
 def _trained_text(result: dict[str, Any]) -> str:
     rows = [(stage, seconds["wall"], seconds["cpu"]) for stage, seconds in result["seconds"].items()]
     spec = f"local:{result['base']}+{result['judge']}"
+    blind = f" --text-only local:{result['base']}+{result['text_only']}" if result["text_only"] else ""
     stages = output.table(rows, ("stage", "wall s", "CPU s"))
-    return f"{stages}\n\nscore with: --judge {spec}\nnext: dermjudge figures {spec}"
+    return f"{stages}\n\nscore with: --judge {spec}\nnext: dermjudge figures {spec}{blind}"
 
 
-def print_figures(judge: str, text_only: str, cases: int, seed: int, card: Path | None, as_json: bool) -> None:
+def print_figures(judge: str, text_only: str | None, cases: int, seed: int, card: Path | None, as_json: bool) -> None:
     from ..benchmarks.figures import figures, targets
     from ..judge.backends import open_judge
     from ..judge.rubric import load_rubric
 
     rubric = load_rubric("derm6")
+    opened = open_judge(judge, rubric)
+    trained = getattr(opened, "card", {}).get("recipe", {}).get("data", {})
+    if trained.get("synthetic_cases") and trained.get("synthetic_seed") == seed:
+        raise InputError(f"seed {seed} made this judge's training data; name another with --seed")
+    if text_only is None and judge == "embedded":
+        text_only = "embedded-text-only"
+    blind = open_judge(text_only, rubric) if text_only else None
+    if blind and not getattr(blind, "blind", False):
+        raise InputError(f"{text_only} was not trained without pictures; --text-only takes a text-only judge")
+    if blind and blind.signature.get("base") != opened.signature.get("base"):
+        raise InputError(f"{text_only} stands on another base than {judge}; compare judges of one recipe")
     with output.progress("scoring") as tick:
-        found = figures(
-            open_judge(judge, rubric), open_judge(text_only, rubric) if text_only else None, rubric, cases, seed, tick
-        )
+        found = figures(opened, blind, rubric, cases, seed, tick)
     found["targets"] = targets(found)
     if card:
         from ..training.card import update_card
@@ -73,34 +97,23 @@ def print_figures(judge: str, text_only: str, cases: int, seed: int, card: Path 
 
 
 def _figures_text(found: dict[str, Any]) -> str:
-    def span(entry: dict[str, Any] | None) -> str:
-        return "–" if entry is None else f"{entry['value']:.2f} [{entry['low']:.2f}, {entry['high']:.2f}]"
-
     rows = [
         (
             name,
             d["n"],
-            span(d["mae_judge"]),
-            span(d["mae_constant"]),
+            span(d.get("mae_judge")),
+            span(d.get("mae_constant")),
             span(d.get("mae_text_only")),
-            span(d["ratio_constant"]),
-            d["spearman_experts"],
-            d["swap"]["mean_absolute_change"],
-            d["swap"].get("correlation_with_truth"),
+            span(d.get("mae_truth")),
+            span(d.get("ratio_constant")),
+            d.get("spearman_experts"),
+            d.get("swap", {}).get("mean_absolute_change"),
+            d.get("swap", {}).get("correlation_with_truth"),
         )
         for name, d in found["dimensions"].items()
     ]
-    head = (
-        "dimension",
-        "n",
-        "MAE judge",
-        "MAE constant",
-        "MAE text-only",
-        "judge / constant",
-        "Spearman",
-        "swap |change|",
-        "swap corr.",
-    )
+    head = ("dimension", "n", "MAE judge", "MAE constant", "MAE text-only", "MAE to the truth", "judge / constant")
+    head += ("Spearman", "swap |change|", "swap corr.")
     aims = [(t["figure"], t["value"], t["target"], "yes" if t["met"] else "NO") for t in found["targets"]]
     return (
         f"SYNTHETIC: {found['narratives']} narratives of {found['patients']} patients the judge never saw "

@@ -77,6 +77,15 @@ class Differential:
     duplicates: int = 0
 
 
+# In one paragraph a new field begins behind the end of a sentence: "Red plaque. Diagnosis: X. Differential: Y, Z."
+_FIELD = re.compile(
+    r"(?<=[.;!?])[ \t]+(?=(?:(?:final|primary|principal|working|leading|main|clinical|provisional) )?"
+    r"(?:diagnos[ei]s|impression|assessment|differential(?: diagnos[ei]s)?|ddx|triage|urgency|plan|advice|management"
+    r"|recommendations?|follow-up|findings|description)[ \t]*:)",
+    re.IGNORECASE,
+)
+
+
 def parse_differential(text: str, terms: Terms | None = None) -> Differential:
     """Read the differential that a narrative states, in the order of likelihood it states.
 
@@ -99,7 +108,7 @@ def parse_differential(text: str, terms: Terms | None = None) -> Differential:
         return Differential(reason="no text outside the reasoning block" if text.strip() else "no text")
     proposals = _from_json(body)
     if proposals is None:
-        proposals = _from_prose(body, terms)
+        proposals = _from_prose(_FIELD.sub("\n", body), terms)
     found = _ranked(proposals, terms)
     if any(item.rank is not None for item in found.items):
         return found

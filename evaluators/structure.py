@@ -28,7 +28,7 @@ _LEAD = re.compile(
         r"final|(?:(?:single )?most )?(?:likely|probable)|primary|leading|top|main|working|provisional|presumptive",
         r"suspected|clinical|preferred|favou?red|principal|definitive|best|overall|ai|model",
     )
-    + r" )*(?:diagnosis|impression|answer|dx|diagnostic impression)(?: is)?$"
+    + r" )*(?:diagnosis|impression|assessment|answer|dx|diagnostic impression)(?: is)?$"
 )
 _LIST = re.compile(
     r"(?i)differential|\bddx?\b|\bdiagnos[ei]s|impression|possibilit|considerations?\b|conditions? (?:to )?consider"

@@ -71,7 +71,7 @@ def _fits(case: Case, other: Case, probe: str) -> int:
     same_kind = case.images[0].modality == other.images[0].modality and len(case.images) == len(other.images)
     if same_patient or not same_kind:
         return 0
-    same_diagnosis = {identity(d) for d in case.diagnosis} == {identity(d) for d in other.diagnosis}
-    if probe == "swap":
-        return 0 if same_diagnosis else 2
-    return 2 if same_diagnosis else 1
+    here, there = ({identity(name) for name in c.diagnosis} for c in (case, other))
+    if probe == "swap":  # of none of the same names; a case without a diagnosis could be of any
+        return 2 if here and there and not here & there else 0
+    return 2 if here == there else 1

@@ -58,6 +58,10 @@ def render(case: Case, narrative: Narrative, rubric: Rubric, form: Form = "full"
     if not text:
         raise InputError(f"narrative {narrative.key}: nothing is left to judge (empty, or a reasoning block only)")
     foreign = case.context + text
+    try:
+        foreign.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"narrative {narrative.key}: not valid Unicode (a lone surrogate) at {error.start}") from error
     nonce = _nonce(f"{seed}|{narrative.key}|{foreign}", foreign, 16 if form == "full" else 6)
     images = tuple(image.path for image in case.images)  # the judge sees them whatever the candidate saw
     slots = tuple(f"{name}:" for name in rubric.names)
@@ -74,9 +78,7 @@ def render(case: Case, narrative: Narrative, rubric: Rubric, form: Form = "full"
     else:
         pictures = f"{len(images)} picture(s) of the case are attached." if images else "No picture is attached."
         segments = (
-            Segment(
-                f"{_TASK}\n\n{rubric.text()}\n\n{pictures}\nClinical context, between lines {nonce}:\n{nonce}\n"
-            ),
+            Segment(f"{_TASK}\n\n{rubric.text()}\n\n{pictures}\nClinical context, between lines {nonce}:\n{nonce}\n"),
             Segment(case.context or "(none given)", True),
             Segment(f"\n{nonce}\nNarrative to score, between the lines {nonce}:\n{nonce}\n"),
             Segment(text, True),

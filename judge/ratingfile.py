@@ -30,8 +30,11 @@ def long_form(
     """A row per rating and dimension, all cells text, with the columns of PLACE; unknown columns are noted."""
     if "status" in table.columns and "state" not in table.columns:
         renamed = tuple("state" if name == "status" else name for name in table.columns)
-        rows = None if table.rows is None else [
-            {("state" if key == "status" else key): value for key, value in row.items()} for row in table.rows]
+        rows = (
+            None
+            if table.rows is None
+            else [{("state" if key == "status" else key): value for key, value in row.items()} for row in table.rows]
+        )
         frame = None if table.frame is None else table.frame.rename({"status": "state"})
         table = Table(table.file, renamed, table.lines, rows, frame)  # fmt: skip
     wanted = rubric.names if rubric else tuple(dimensions or ())
@@ -45,8 +48,11 @@ def long_form(
         known = _WHOLE
     if missing := [name for name in required if name not in table.columns]:
         unknown = [name for name in table.columns if name not in known and _plain(name) not in map(_plain, wanted)]
-        hint = "" if wanted or "dimension" in table.columns else (
-            " A wide table (one column per dimension) is read with a rubric or with the names of its dimensions.")
+        hint = (
+            ""
+            if wanted or "dimension" in table.columns
+            else (" A wide table (one column per dimension) is read with a rubric or with the names of its dimensions.")
+        )
         hint += " Or say for the whole file: --rater-kind expert." if "rater_kind" in missing else ""
         raise InputError(column_help(table.file, known, unknown, missing) + hint)
     frame = table.strings().with_columns(

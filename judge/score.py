@@ -6,6 +6,7 @@ batch at a time, so that a killed run loses the batch in flight and nothing else
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 from .backends.base import Answer, Judge, Question
 from .backends.replay import narrative_key
 from .errors import InputError
+from .files import sha256_file
 from .images import prepare
 from .probes import PROBES, Shown, choose_pictures
 from .prompt import render
@@ -71,6 +73,7 @@ def score(
         "prompt_seed": seed,
         "probes": list(probes),
         "texts": _texts_hash(items),
+        "pictures": _pictures_hash(items, Path(root)),
         **(config or {}),
     }
     with sigterm_interrupts(), Run.open(out, wanted, [item.key for item in items], seed=seed) as run:
@@ -90,16 +93,16 @@ def score(
                 )
             if progress:
                 progress(min(start + size, len(items)), len(items))
-        states: Counter[str] = Counter()
+        states, probed = Counter[str](), Counter[str]()
         run.export("ratings.jsonl", lambda path: write_ratings(_ratings(run, states, ""), path))
         for probe in probes:
-            rows = _ratings(run, Counter(), probe)
+            rows = _ratings(run, probed, probe)
             run.export(f"probe-{probe}.jsonl", partial(write_ratings, rows))
         planned = len(narratives) * len(rubric.names)
         counts: dict[str, int] = {state: states[state] for state in STATES if states[state]}
         if sum(counts.values()) != planned:
             raise RuntimeError(f"{sum(counts.values())} states for {planned} planned scores")
-        complete = not counts.get("api_error")
+        complete = not counts.get("api_error") and not probed["api_error"]
         run.close(None if complete else "incomplete", summary={"states": counts, "planned": planned})
         return Scored(run.folder, counts, planned, complete, resumed)
 
@@ -170,7 +173,7 @@ def _pack(item: Item, answer: Answer, judge: Judge, rubric: Rubric) -> dict[str,
     """The rating as journalled: plain JSON."""
     narrative = item.narrative
     return {
-        "case_id": narrative.case_id,
+        "case_id": item.case.id,
         "system": narrative.system,
         "arm": narrative.arm,
         "sample": narrative.sample,
@@ -208,9 +211,21 @@ def _ratings(run: Run, states: Counter[str], probe: str) -> Iterator[Rating]:
             yield rating
 
 
-def _texts_hash(items: Sequence[Item]) -> str:
-    import hashlib
+def _pictures_hash(items: Sequence[Item], root: Path) -> str:
+    """Which picture stands beside which text, and what is in each file; a file that cannot be read is named as such."""
+    total, known = hashlib.sha256(), dict[str, str]()
+    for item in items:
+        for image in item.shown.case.images:
+            if image.path not in known:
+                inside = (root / image.path).resolve().is_relative_to(root.resolve()) and (root / image.path).is_file()
+                known[image.path] = sha256_file(root / image.path) if inside else "unreadable"
+            total.update(
+                f"{item.key}|{item.shown.case.id}|{image.path}|{known[image.path]}\n".encode("utf-8", "replace")
+            )
+    return total.hexdigest()[:16]
 
+
+def _texts_hash(items: Sequence[Item]) -> str:
     total = hashlib.sha256()
     for item in items:
         total.update(f"{item.key}|{item.narrative.hash}|{item.case.context}\n".encode("utf-8", "surrogatepass"))

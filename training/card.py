@@ -52,15 +52,26 @@ def card_text(card: Mapping[str, Any]) -> str:
     ]
     if figures := card.get("figures"):
         lines += _figures(figures)
-    lines += ["## What it cannot do", "", *(f"- {limit}" for limit in card.get("limits", _LIMITS)), ""]
+    lines += ["## What it cannot do", "", *(f"- {limit}" for limit in _limits(card)), ""]
     return "\n".join(lines)
 
 
-_LIMITS = (
-    "It is no medical device and scores no individual patient's care.",
-    "It knows only pictures and texts like those it was trained on; others are flagged out of domain, and their scores "
-    "mean nothing.",
-)
+def _limits(card: Mapping[str, Any]) -> list[str]:
+    domain = card.get("domain") or {}
+    checked = [what for what, key in (("texts", "words"), ("pictures", "picture_distance")) if key in domain]
+    flagged = (
+        f"far {' and '.join(checked)} are flagged out of domain" if checked else "nothing flags what is far from them"
+    )
+    found = [
+        "It is no medical device and scores no individual patient's care.",
+        f"It knows only what it was trained on: {flagged}, and scores of such questions mean nothing.",
+    ]
+    if "synthetic" in card["trained_on"]["source"]:
+        found.append(
+            "Training and test narratives were rated by the same three simulated experts, whose biases it has learnt; "
+            "beside other experts its error would be larger. The error against the truth is in judge.json (mae_truth)."
+        )
+    return found
 
 
 def _figures(figures: Mapping[str, Any]) -> list[str]:
@@ -70,15 +81,14 @@ def _figures(figures: Mapping[str, Any]) -> list[str]:
         f"SYNTHETIC: {figures['narratives']} narratives of {figures['patients']} patients it never saw (seed "
         f"{figures['seed']}), against the mean of the simulated experts; 95 % intervals by patient.",
         "",
-        "| Dimension | n | MAE | constant | text-only | MAE / constant | Spearman | swap, mean absolute change |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|",
+        "| Dimension | n | MAE | to the truth | constant | text-only | MAE / constant | Spearman | swap, mean change |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, d in figures["dimensions"].items():
-        blind = d.get("mae_text_only")
-        lines.append(
-            f"| {name} | {d['n']} | {_span(d['mae_judge'])} | {_span(d['mae_constant'])} | {_span(blind)} | "
-            f"{_span(d['ratio_constant'])} | {d['spearman_experts']:.2f} | {d['swap']['mean_absolute_change']:.2f} |"
-        )
+        spans = [span(d.get(f"mae_{k}")) for k in ("judge", "truth", "constant", "text_only")]
+        rest = [d.get("spearman_experts"), d.get("swap", {}).get("mean_absolute_change")]
+        shown = ["–" if value is None else f"{value:.2f}" for value in rest]
+        lines.append(f"| {' | '.join([name, str(d['n']), *spans, span(d.get('ratio_constant')), *shown])} |")
     lines += ["", "| Goal | reached | wanted | met |", "|---|--:|--:|---|"]
     lines += [
         f"| {t['figure']} | {t['value']} | {t['target']} | {'yes' if t['met'] else '**no**'} |"
@@ -87,5 +97,9 @@ def _figures(figures: Mapping[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
-def _span(entry: Mapping[str, float] | None) -> str:
-    return "–" if entry is None else f"{entry['value']:.2f} [{entry['low']:.2f}, {entry['high']:.2f}]"
+def span(entry: Mapping[str, Any] | None) -> str:
+    """A value with its interval, as far as there is one."""
+    if entry is None or entry["value"] is None:
+        return "–"
+    ends = "" if entry["low"] is None or entry["high"] is None else f" [{entry['low']:.2f}, {entry['high']:.2f}]"
+    return f"{entry['value']:.2f}{ends}"

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..judge.errors import InputError
 from ..judge.images import prepare
-from ..judge.records import Case, Narrative, Rating
+from ..judge.records import Case, Narrative, Rating, identity
 from ..judge.rubric import Rubric
 
 
@@ -36,12 +36,16 @@ def build_examples(
     cases: Sequence[Case], narratives: Sequence[Narrative], ratings: Iterable[Rating], rubric: Rubric, split: str
 ) -> list[Example]:
     """Join ratings to narratives of one split; only experts, only scored dimensions. InputError if nothing is left."""
-    chosen = {case.id: case for case in cases if not split or case.split == split}
+    chosen = {identity(case.id): case for case in cases if not split or case.split == split}
     by_key: dict[Any, list[Rating]] = defaultdict(list)
     for rating in ratings:
-        if rating.rater_kind == "expert" and rating.case_id in chosen:
-            by_key[rating.case_id, rating.system, rating.arm, rating.sample].append(rating)
-    examples = [_example(chosen[n.case_id], n, by_key[n.key], rubric) for n in narratives if by_key.get(n.key)]
+        if rating.rater_kind == "expert" and identity(rating.case_id) in chosen:
+            by_key[identity(rating.case_id), rating.system, rating.arm, rating.sample].append(rating)
+    examples = [
+        _example(chosen[identity(n.case_id)], n, by_key[key], rubric)
+        for n in narratives
+        if (key := (identity(n.case_id), *n.key[1:])) in by_key
+    ]
     if not examples:
         raise InputError(
             f"no narrative of split '{split}' has an expert rating; splits here: "

@@ -39,6 +39,7 @@ def train_adapter(
     rubric: Rubric,
     *,
     blind: bool = False,
+    source: str = "",
     progress: Callable[[int, dict[str, float]], None] | None = None,
 ) -> Path:
     """Train one LoRA adapter on `base` and write it to `out` (safetensors and JSON only).
@@ -52,6 +53,7 @@ def train_adapter(
             "raise max_images in the recipe"
         )
     refuse_unsafe(base)
+    refuse_strangers(out)
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(recipe.threads)
     rng = np.random.default_rng(recipe.seed)
@@ -88,7 +90,7 @@ def train_adapter(
         descent.step(*losses)
         if progress:
             progress(step, figures)
-    return save_adapter(model, out, recipe, base, rubric, examples, blind)
+    return save_adapter(model, out, recipe, base, rubric, examples, blind, source)
 
 
 def _look(example: Example, pictures: Pictures, dropout: float, rng: np.random.Generator, blind: bool) -> list[Any]:
@@ -151,9 +153,17 @@ def _record(figures: dict[str, float], rubric: Rubric, expected: Any, gold: Any,
 
 
 def save_adapter(
-    model: Any, out: Path, recipe: Recipe, base: Path, rubric: Rubric, examples: Sequence[Example], blind: bool
+    model: Any,
+    out: Path,
+    recipe: Recipe,
+    base: Path,
+    rubric: Rubric,
+    examples: Sequence[Example],
+    blind: bool,
+    source: str,
 ) -> Path:
     """Write adapter and card; paths inside are relative names, never those of this machine."""
+    whole, out = out, out.with_name(f".{out.name}.new")
     shutil.rmtree(out, ignore_errors=True)
     model.save_pretrained(out, safe_serialization=True)
     for config in out.glob("adapter_config.json"):
@@ -176,12 +186,25 @@ def save_adapter(
             "narratives": len(examples),
             "patients": len({e.case.patient_id or e.case.id for e in examples}),
             "split": recipe.data.split,
-            "source": recipe.data.folder
-            or f"synthetic, {recipe.data.synthetic_cases} cases, seed {recipe.data.synthetic_seed}",
+            "source": source,
         },
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": _portable(recipe),
         "notes": list(recipe.notes),
         "software": {name: sys.modules[name].__version__ for name in ("torch", "transformers", "peft")},
     }
     (out / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    return out
+    shutil.rmtree(whole, ignore_errors=True)
+    return out.rename(whole)
+
+
+def refuse_strangers(folder: Path) -> None:
+    """Refuse to write over a folder that holds anything but a judge."""
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / CARD).exists())):
+        raise InputError(f"{folder} is there and holds no judge; name another --out, nothing is written over")
+
+
+def _portable(recipe: Recipe) -> dict[str, Any]:
+    """The recipe with the last part of each path only."""
+    content = recipe.model_dump(mode="json")
+    content["base"], content["data"]["folder"] = Path(recipe.base).name, Path(recipe.data.folder).name
+    return content

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..judge.backends.folder import read_card
+from ..judge.backends.folder import read_card, weights_hash
 from ..judge.benchmark import load_benchmark
 from ..judge.errors import InputError
 from ..judge.files import sha256_file
+from ..judge.prompt import template_hash
 from ..judge.records import Case, Narrative
 from ..judge.rubric import Rubric, load_rubric
 from ..judge.tables import frame_to_ratings, read_narratives, read_ratings
@@ -40,7 +41,7 @@ def train(recipe: Recipe, folder: Path, out: Path, progress: Progress | None = N
 
     Raises InputError if the folder has nothing to learn from, FloatingPointError if the loss stops being finite.
     """
-    from .sft import train_adapter
+    from .sft import refuse_strangers, train_adapter
 
     report = progress or (lambda stage, step, steps, figures: None)
     rubric = load_rubric(recipe.rubric)
@@ -49,12 +50,16 @@ def train(recipe: Recipe, folder: Path, out: Path, progress: Progress | None = N
     ratings = list(frame_to_ratings(read_ratings(folder / recipe.data.ratings, rubric)))
     examples = build_examples(benchmark.cases, narratives, ratings, rubric, recipe.data.split)
     pictures = Pictures(benchmark.root, keep=len(benchmark.cases))
+    for name in ("judge", "text_only"):
+        refuse_strangers(out / name)
     clock = _Clock()
-    if recipe.pretraining and (out / "base" / STAMP).exists() and _stamp(recipe, folder) == _read(out / "base" / STAMP):
+    if recipe.pretraining and _made_by(out / "base", _stamp(recipe, folder)):
         base = out / "base"  # taken up: the same data and settings made it
     elif recipe.pretraining:
+        (out / "base" / STAMP).unlink(missing_ok=True)
         base = _pretrain(recipe, recipe.pretraining, examples, pictures, rubric, out / "base", report, clock)
-        (base / STAMP).write_text(json.dumps(_stamp(recipe, folder), indent=1) + "\n", "utf-8")
+        stamp = _stamp(recipe, folder) | {"weights": weights_hash(base)}
+        (base / STAMP).write_text(json.dumps(stamp, indent=1) + "\n", "utf-8")
     elif recipe.base == "pretrained":
         raise InputError("the recipe names no base: set base to a model folder, or add a pretraining section")
     else:
@@ -70,6 +75,7 @@ def train(recipe: Recipe, folder: Path, out: Path, progress: Progress | None = N
                 pictures,
                 rubric,
                 blind=blind,
+                source=f"{benchmark.name} {benchmark.version}, {len(benchmark.cases)} cases",
                 progress=partial(_told, report, name, recipe.sft.steps),
             )
             clock.lap(name)
@@ -96,16 +102,25 @@ def _named_base(name: str) -> Path:
 
 
 def _stamp(recipe: Recipe, folder: Path) -> dict[str, Any]:
-    """What decides a pre-trained base."""
+    """What decides a pre-trained base: settings, rubric, prompt, and every file of the benchmark."""
     plan = recipe.pretraining.model_dump(mode="json") if recipe.pretraining else {}
-    hashes = {name: sha256_file(folder / name) for name in ("cases.jsonl", recipe.data.narratives, recipe.data.ratings)}
+    rubric = load_rubric(recipe.rubric)
+    names = ("SHA256SUMS", "cases.jsonl", recipe.data.narratives, recipe.data.ratings)
+    hashes = {name: sha256_file(folder / name) for name in names if (folder / name).exists()}
     return {
         "pretraining": plan,
         "data": hashes,
         "split": recipe.data.split,
         "seed": recipe.seed,
-        "rubric": recipe.rubric,
+        "rubric": rubric.hash,
+        "template": template_hash(rubric, "bound"),
     }
+
+
+def _made_by(base: Path, stamp: dict[str, Any]) -> bool:
+    """Whether `base` is whole and was made with exactly this stamp."""
+    file = base / STAMP
+    return file.exists() and _read(file) == stamp | {"weights": weights_hash(base)}
 
 
 def _read(file: Path) -> Any:
@@ -218,7 +233,7 @@ def measure_domain(
     from safetensors.torch import save_file
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    from ..judge.backends.domain import FILE, distance, watch_pictures
+    from ..judge.backends.domain import FILE, distance, vision_tower, watch_pictures
 
     chosen = {case.id for case in cases}
     texts = [n.judged for n in narratives if n.case_id in chosen]
@@ -237,6 +252,8 @@ def measure_domain(
     if len(shown) < 50 or read_card(judge).get("blind"):
         return limits
     model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32, **local).eval()
+    if vision_tower(model) is None:
+        return limits
     features = []
     with torch.inference_mode(), watch_pictures(model) as seen:
         for case in shown:

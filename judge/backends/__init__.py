@@ -9,6 +9,7 @@ from pathlib import Path
 from ..errors import InputError, MissingExtra
 from ..rubric import Rubric
 from .base import Judge
+from .folder import read_card, refuse_unsafe, weights_hash
 
 # Before torch is imported: threads that wait must not spin (three times slower on two shared cores), and no library
 # may ask a hub for anything.
@@ -32,7 +33,9 @@ def open_judge(spec: str, rubric: Rubric, *, batch_size: int | None = None, crit
             )
         case "local" if rest:
             base, _, adapter = rest.partition("+")
-            name = f"local:{Path(adapter or base).name}"
+            folder = Path(adapter or base)
+            refuse_unsafe(folder)
+            name = f"local:{read_card(folder).get('name') or folder.name}@{weights_hash(folder)[:8]}"
             return _local(Path(base), Path(adapter) if adapter else None, rubric, name, batch_size, critique)
         case "replay" if rest:
             from .replay import ReplayJudge

@@ -45,6 +45,11 @@ def distance(feature: torch.Tensor, mean: torch.Tensor, whiten: torch.Tensor) ->
     return ((feature - mean) @ whiten).square().mean(-1).sqrt()
 
 
+def vision_tower(model: Any) -> Any:
+    """The part that reads the pictures, None where it is not of a form whose states can be pooled."""
+    return getattr(model.model, "vision_model", None) or getattr(model.model, "vision_tower", None)
+
+
 @contextmanager
 def watch_pictures(model: Any, wanted: bool = True) -> Iterator[list[torch.Tensor]]:
     """Collects what the vision tower says of the pictures of a pass.
@@ -57,19 +62,22 @@ def watch_pictures(model: Any, wanted: bool = True) -> Iterator[list[torch.Tenso
         states = out.last_hidden_state.float()
         seen.append(torch.cat([states.mean(1), states.std(1)], 1))
 
-    if not wanted:
+    if not wanted or vision_tower(model) is None:
         yield seen
         return
-    tower = getattr(model.model, "vision_model", None) or model.model.vision_tower
-    hook = tower.register_forward_hook(keep)
+    hook = vision_tower(model).register_forward_hook(keep)
     try:
         yield seen
     finally:
         hook.remove()
 
 
-def pooled(seen: Sequence[torch.Tensor], rows: int) -> list[Any]:
-    """One vector per row (the mean of its pictures), None where the pictures cannot be told apart by row."""
-    if not seen or seen[0].shape[0] % rows:
+def pooled(seen: Sequence[torch.Tensor], pictures: Sequence[int]) -> list[Any]:
+    """One vector per row (the mean of its pictures), None where the pictures cannot be told apart by row.
+
+    pictures: how many each row has; only rows of one number can be told apart.
+    """
+    rows = len(pictures)
+    if not seen or len(set(pictures)) > 1 or seen[0].shape[0] % rows:
         return [None] * rows
     return list(seen[0].reshape(rows, -1, seen[0].shape[-1]).mean(1))

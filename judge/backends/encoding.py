@@ -27,6 +27,7 @@ class Encoded(NamedTuple):
     slots: list[int]
     starts: tuple[int, ...]
     sizes: tuple[int, ...]
+    pictures: int
     media: Mapping[str, torch.Tensor]
 
 
@@ -82,7 +83,7 @@ class Encoder:
         for slot in self.slot_ids:
             ids += slot
             slots.append(len(ids) - 1)
-        return Encoded(ids, slots, tuple(starts), tuple(sizes), media)
+        return Encoded(ids, slots, tuple(starts), tuple(sizes), len(pictures), media)
 
     def _pieces(self, prompt: Prompt, pictures: int) -> list[str]:
         """What stands between the foreign segments once the chat template is applied, the delimiter put in last."""

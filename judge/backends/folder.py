@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import InputError
 
 CARD = "judge.json"
+_SAID = (CARD, "pretraining.json")  # they describe; what of them decides scores is in the signature by itself
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.py")
 
 
@@ -35,6 +36,14 @@ def weights_hash(folder: Path) -> str:
     for file in files:
         with file.open("rb") as stream:
             total.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()[:16]
+
+
+def settings_hash(folder: Path) -> str:
+    """First 16 hex digits of the SHA-256 over what decides scores beside the weights: configs, tokenizer, template."""
+    total = hashlib.sha256()
+    for file in sorted(p for p in Path(folder).iterdir() if p.suffix in (".json", ".jinja") and p.name not in _SAID):
+        total.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
     return total.hexdigest()[:16]
 
 

@@ -23,7 +23,7 @@ from ..rubric import Rubric
 from .base import Answer, Question
 from .domain import Domain, pooled, watch_pictures
 from .encoding import Encoded, Encoder
-from .folder import read_card, refuse_unsafe, weights_hash
+from .folder import read_card, refuse_unsafe, settings_hash, weights_hash
 
 warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # peft's, not the user's
 disable_progress_bar()  # loading takes a second; a bar for it would stand in the way of ours
@@ -106,7 +106,7 @@ class LocalJudge:
         )
         self.levels = torch.tensor(self.encoder.levels, device=self.device)
         self.values = torch.tensor(rubric.scale.levels, dtype=torch.float32, device=self.device)
-        self.blind = bool(card.get("blind"))
+        self.blind, self.card = bool(card.get("blind")), card
         self.domain = Domain(Path(adapter or base), card.get("domain"), self.device)
         self.rows = ROWS if self.device == "cpu" else batch_size
         self.notes = tuple(card.get("notes", ()))
@@ -117,6 +117,8 @@ class LocalJudge:
             "form": self.form,
             "template": template_hash(rubric, self.form),
             "base": self.weights,
+            "settings": settings_hash(base) + (settings_hash(adapter) if adapter else ""),
+            "blind": self.blind,
             "adapter": weights_hash(adapter) if adapter else None,
             "read": "slots",
             "critique": critique,
@@ -160,7 +162,7 @@ class LocalJudge:
         with watch_pictures(self.model, bool(self.domain.pictures) and "pixel_values" in batch) as seen:
             logits = slot_logits(self.model, batch)
         expected, distribution, mass = read_slots(logits, self.levels, self.values)
-        features = pooled(seen, len(encoded))
+        features = pooled(seen, [e.pictures for e in encoded])
         critiques = self._critiques(encoded) if self.critique else [{}] * len(encoded)
         rows = zip(expected.tolist(), distribution.tolist(), mass.tolist(), features, critiques, strict=True)
         return [

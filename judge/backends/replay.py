@@ -51,7 +51,7 @@ class ReplayJudge:
 def _read(path: Path) -> dict[str, tuple[str, str]]:
     answers: dict[str, tuple[str, str]] = {}
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
+        lines = path.read_text("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read recorded answers {path}: {error}") from error
     for number, line in enumerate(lines, 1):

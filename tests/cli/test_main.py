@@ -76,6 +76,12 @@ def test_score_reports_and_resumes_and_verifies(capsys, bench, answers, tmp_path
     assert (run / "report.md").exists() and json.loads((run / "report.json").read_text())["judge"].startswith("replay:")
     code, out, _ = call(capsys, "score", bench, "--judge", f"replay:{answers}", "--out", run, "--json")
     assert code == 0 and json.loads(out)["resumed"] == 48
+    code, out, _ = call(capsys, "verify", run)
+    assert code == 0 and "48 of 48 planned results, complete" in out
+    report = (run / "report.md").read_text()
+    (run / "report.md").write_text(report.replace("good", "best"))
+    assert call(capsys, "verify", run)[0] == 1  # the page that is passed on is covered too
+    (run / "report.md").write_text(report)
     assert call(capsys, "verify", run)[0] == 0
     journal = run / "journal.jsonl"
     content = bytearray(journal.read_bytes())

@@ -293,3 +293,16 @@ def test_long_hostile_texts_are_read_in_linear_time(piece: str) -> None:
     start = time.perf_counter()
     parse_differential(piece * 20_000)
     assert time.perf_counter() - start < 10
+
+
+@pytest.mark.parametrize(("text", "names"), [
+    ("Findings: a red plaque. Diagnosis: melanoma. Differential: eczema, psoriasis. Triage: soon.",
+     ["melanoma", "eczema", "psoriasis"]),
+    ("Findings: red plaque. Impression: melanoma. Differential diagnosis: eczema.", ["melanoma", "eczema"]),
+    ("Lesion with honey crust. Diagnosis: impetigo.", ["impetigo"]),
+    ("Findings: crust. Differential diagnosis: eczema, psoriasis. Diagnosis: impetigo.",
+     ["impetigo", "eczema", "psoriasis"]),
+    ("Findings: crust. Assessment: impetigo. Plan: topical treatment.", ["impetigo"]),
+])  # fmt: skip
+def test_fields_in_one_paragraph_are_read_like_fields_on_lines(text, names):
+    assert [item.name for item in parse_differential(text).items if item.rank] == names

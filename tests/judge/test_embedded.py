@@ -32,7 +32,7 @@ def test_it_is_small_and_holds_data_only():
 
 
 def test_it_is_better_than_the_constant_and_looks_at_the_picture(judge):
-    found = figures(judge, None, RUBRIC, 40, seed=31)
+    found = figures(judge, None, RUBRIC, 70, seed=31)
     assert [row["figure"] for row in targets(found) if not row["met"]] == []
 
 

@@ -28,6 +28,7 @@ class Colour:
     def __init__(self):
         self.signature = {"judge": "colour"}
         self.asked = []
+        self.shift = 0.0
 
     def answer(self, questions):
         self.asked.append([q.key for q in questions])
@@ -109,9 +110,50 @@ def test_only_api_errors_are_asked_again(data, tmp_path):
     first = score(cases, narratives, RUBRIC, Colour(), tmp_path / "run", root=root)
     assert not first.complete and first.states["api_error"] == 6
     again = Colour()
+    again.shift = 1.0  # it would say something else now: what was final must stay
+    before = {
+        r["case_id"]: r["score"]
+        for r in read_ratings(tmp_path / "run" / "ratings.jsonl", RUBRIC).iter_rows(named=True)
+        if r["dimension"] == "Safety"
+    }
     second = score(cases, narratives, RUBRIC, again, tmp_path / "run", root=root)
     assert len(again.asked) == 1 and second.states == first.states
-    assert len(read_ratings(tmp_path / "run" / "ratings.jsonl", RUBRIC)) == 18
+    rows = read_ratings(tmp_path / "run" / "ratings.jsonl", RUBRIC)
+    after = {r["case_id"]: r["score"] for r in rows.iter_rows(named=True) if r["dimension"] == "Safety"}
+    assert len(rows) == 18
+    assert after == before
+
+
+def test_changed_pictures_refuse_to_resume(data, tmp_path):
+    root, cases, narratives = data
+    score(cases, narratives, RUBRIC, Colour(), tmp_path / "run", root=root)
+    Pillow.new("RGB", (8, 8), (1, 2, 3)).save(root / "3.png")
+    with pytest.raises(InputError, match="pictures"):
+        score(cases, narratives, RUBRIC, Colour(), tmp_path / "run", root=root)
+
+
+def test_a_probe_that_fails_leaves_the_run_incomplete(data, tmp_path):
+    root, cases, narratives = data
+
+    class NoBlank(Colour):
+        def answer(self, questions):
+            answers = super().answer(questions)
+            down = Answer(dict.fromkeys(RUBRIC.names, Score(None, "api_error", "no connection")))
+            return [down if q.key.startswith("blank") else a for q, a in zip(questions, answers, strict=True)]
+
+    assert not score(cases, narratives, RUBRIC, NoBlank(), tmp_path / "run", root=root, probes=("blank",)).complete
+
+
+def test_text_that_is_not_unicode_ends_in_a_state(data, tmp_path):
+    root, cases, narratives = data
+    done = score(cases, [*narratives, Narrative("c1", "z", "a\ud800b")], RUBRIC, Colour(), tmp_path / "run", root=root)
+    assert done.states["input_error"] == 6
+
+
+def test_ids_come_out_as_the_benchmark_spells_them(data, tmp_path):
+    root, cases, _ = data
+    score(cases, [Narrative(" C1", "z", "text")], RUBRIC, Colour(), tmp_path / "run", root=root)
+    assert set(read_ratings(tmp_path / "run" / "ratings.jsonl", RUBRIC)["case_id"]) == {"c1"}
 
 
 def test_changed_texts_or_settings_refuse_to_resume(data, tmp_path):
