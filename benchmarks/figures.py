@@ -144,8 +144,8 @@ def _responses(
         before = own[row["case_id"], row["system"]].get(name)
         if row["score"] is not None and before is not None:
             case, narrative = cases[row["case_id"]], told[row["case_id"], row["system"]]
-            due = true_scores(case, narrative, cases[flags["shown"]])[name] - true_scores(case, narrative)[name]
-            changes[flags["probe"]].append((row["score"] - before, due))
+            right = true_scores(case, narrative, cases[flags["shown"]])[name] - true_scores(case, narrative)[name]
+            changes[flags["probe"]].append((row["score"] - before, right))
     found: dict[str, Any] = {}
     for probe, pairs in changes.items():
         got, due = np.array(pairs).T if pairs else (np.array([]), np.array([]))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..judge.rubric import load_rubric
+import polars as pl
+
+from ..judge.rubric import Rubric, load_rubric
 from ..judge.tables import read_ratings
 from . import output
 
@@ -25,10 +27,7 @@ def agree_files(
     from .reporting import agreement_text, patients
 
     words = load_rubric(rubric)
-    notes: list[str] = []
-    frame = read_ratings(list(ratings), words, columns or None, rater_kind, notes=notes)
-    for note in notes:
-        output.say(note)
+    frame = _read(ratings, words, columns, rater_kind)
     cluster = None
     if bench:
         from ..judge.benchmark import load_benchmark
@@ -36,6 +35,15 @@ def agree_files(
         cluster = patients(load_benchmark(bench).cases)
     found = agree(frame, words.scale.levels, judge, cluster, resamples, seed)
     output.emit(found.to_dict(), as_json, lambda: agreement_text(found))
+
+
+def _read(ratings: Sequence[Path], rubric: Rubric, columns: dict[str, str], rater_kind: str | None) -> pl.DataFrame:
+    """The ratings of all files; what was ignored or set aside is said."""
+    notes: list[str] = []
+    frame = read_ratings(list(ratings), rubric, columns or None, rater_kind, notes=notes)
+    for note in notes:
+        output.say(note)
+    return frame
 
 
 def calibrate_files(
@@ -59,10 +67,7 @@ def calibrate_files(
     from .reporting import patients
 
     words = load_rubric(rubric)
-    notes: list[str] = []
-    frame = read_ratings(list(ratings), words, columns or None, rater_kind, notes=notes)
-    for note in notes:
-        output.say(note)
+    frame = _read(ratings, words, columns, rater_kind)
     cluster = patients(load_benchmark(bench).cases) if bench else None
     found = calibrate(
         frame,

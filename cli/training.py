@@ -112,8 +112,10 @@ def _figures_text(found: dict[str, Any]) -> str:
         )
         for name, d in found["dimensions"].items()
     ]
-    head = ("dimension", "n", "MAE judge", "MAE constant", "MAE text-only", "MAE to the truth", "judge / constant")
-    head += ("Spearman", "swap |change|", "swap corr.")
+    head = (
+        *("dimension", "n", "MAE judge", "MAE constant", "MAE text-only", "MAE to the truth", "judge / constant"),
+        *("Spearman", "swap |change|", "swap corr."),
+    )
     aims = [(t["figure"], t["value"], t["target"], "yes" if t["met"] else "NO") for t in found["targets"]]
     return (
         f"SYNTHETIC: {found['narratives']} narratives of {found['patients']} patients the judge never saw "
