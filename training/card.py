@@ -26,7 +26,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         "---",
         "library_name: peft",
         f"base_model: {card['base']}",
-        "license: apache-2.0",
+        *(["license: apache-2.0"] if "synthetic" in trained["source"] else []),  # else base and data decide
         "tags: [llm-as-judge, dermatology, lora, dermjudge]",
         "---",
         "",

@@ -19,7 +19,7 @@ from dermjudge.judge.records import Case, Image, Narrative, Rating, Score  # noq
 from dermjudge.judge.rubric import load_rubric  # noqa: E402
 from dermjudge.judge.score import ask_one  # noqa: E402
 from dermjudge.judge.tables import read_narratives  # noqa: E402
-from dermjudge.training.card import update_card  # noqa: E402
+from dermjudge.training.card import card_text, update_card  # noqa: E402
 from dermjudge.training.config import Recipe, load_recipe  # noqa: E402
 from dermjudge.training.descent import Descent  # noqa: E402
 from dermjudge.training.examples import Pictures, build_examples  # noqa: E402
@@ -235,3 +235,10 @@ def test_figures_of_a_judge_that_scores_nothing_say_so(tmp_path):
     found = figures(judge, None, RUBRIC, 20, seed=4)
     assert all(d["n"] == 0 and "reason" in d for d in found["dimensions"].values())
     assert not any(row["met"] for row in targets(found))
+
+
+def test_a_card_claims_no_licence_for_data_it_does_not_know(trained):
+    card = json.loads((trained[1].judge / "judge.json").read_text())
+    assert "license: apache-2.0" in card_text(card)
+    card["trained_on"]["source"] = "hospital 3, 900 cases"
+    assert "license" not in card_text(card)
