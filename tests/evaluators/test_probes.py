@@ -218,3 +218,15 @@ def test_bad_input_is_refused() -> None:
         summary(made, dimensions=("Accuracy",))
     with pytest.raises(InputError, match="share their key"):
         summary({**made, "probes_frame": pl.concat([made["probes_frame"]] * 2)})
+
+
+@pytest.mark.parametrize(("share", "answers"), [(0.02, False), (0.2, True)])
+def test_a_change_too_small_to_matter_is_no_answer_however_sure(share: float, answers: bool) -> None:
+    def hardly(true: float, change: float, draw: np.random.Generator) -> float:
+        return true + share * change
+
+    found = summary(probed(hardly)).of("j", "swap", "Accuracy")
+    change = found.results["mean_change"]
+    assert change.high is not None
+    assert change.high < 0  # the interval alone would call both an answer
+    assert found.answers is answers
