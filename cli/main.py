@@ -1,4 +1,4 @@
-"""The whole program on one page: a thin command per verb. Each body imports what it calls, so --help stays fast."""
+"""The program: a thin command per verb. Each body imports what it calls, so --help stays fast."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import typer
 
 from ..judge.errors import BusyError, InputError, MissingExtra
 from . import output
-from .options import Config, Folder, Json, Limit, Map, RubricName, Seed, columns_of, pairs
+from .data_verbs import data_app
+from .expert_verbs import agree, calibrate, rate_app
+from .options import Config, Folder, Json, Limit, Map, RubricName, Seed, pairs
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,10 +20,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Score diagnostic narratives about skin images, and say whether the score may be believed.",
 )
-data_app = typer.Typer(no_args_is_help=True, help="List, import, validate benchmarks.")
-app.add_typer(data_app, name="data")
-rate_app = typer.Typer(no_args_is_help=True, help="Collect blinded expert ratings.")
-app.add_typer(rate_app, name="rate")
 
 
 @app.callback(invoke_without_command=True)
@@ -45,75 +43,6 @@ def demo(
     from .demo import run_demo
 
     run_demo(out, cases, seed, as_json)
-
-
-@data_app.command("list")
-def data_list(as_json: Json = False) -> None:
-    """The data sets that can be imported."""
-    from .data import list_importers
-
-    list_importers(as_json)
-
-
-@data_app.command("import")
-def data_import(
-    name: Annotated[str, typer.Argument(help="A name of `data list`.")],
-    source: Annotated[Path | None, typer.Argument(help="Where the published files are (not for synthetic).")] = None,
-    out: Folder = Path("benchmark"),
-    cases: Annotated[int | None, typer.Option(min=1, help="synthetic: number of cases (default 2000).")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of what is drawn: splits, the synthetic benchmark.")] = None,
-    counterfactuals: Annotated[
-        float | None, typer.Option(min=0, max=1, help="synthetic: share shown beside another picture.")
-    ] = None,
-    images: Annotated[Path | None, typer.Option(help="dermbench, dermeval: where the pictures are.")] = None,
-    mapping: Annotated[Path | None, typer.Option(help="tabular: YAML with columns, labels, licence ...")] = None,
-    column: Annotated[
-        list[str] | None, typer.Option(help="tabular: ROLE=COLUMN, such as id=image_id; repeatable.")
-    ] = None,
-    licence: Annotated[str | None, typer.Option(help="tabular, dermeval: licence of the pictures.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse the import if any row is bad.")] = False,
-    as_json: Json = False,
-    config: Config = None,
-) -> None:
-    """Turn a published data set, or any table with images, into a benchmark folder."""
-    from .data import import_data
-
-    options: dict[str, Any] = {
-        "cases": cases,
-        "seed": seed,
-        "counterfactuals": counterfactuals,
-        "images": images,
-        "mapping": mapping,
-        "licence": licence,
-        "columns": columns_of(column),
-    }
-    if name == "synthetic" and cases is None:
-        options["cases"] = 2000
-    import_data(name, source, out, {k: v for k, v in options.items() if v is not None}, strict, as_json)
-
-
-@data_app.command("faults")
-def data_faults(
-    bench: Annotated[Path, typer.Argument(help="Benchmark folder with references, or with diagnoses.")],
-    source: Annotated[str, typer.Option("--from", help="reference or metadata.")] = "reference",
-    out: Annotated[Path, typer.Option("--out", help="Narratives to write (.jsonl, .csv, .parquet).")] = Path(
-        "narratives.jsonl"
-    ),
-    seed: Seed = 0,
-    as_json: Json = False,
-) -> None:
-    """Narratives made by rule from references or metadata, with planted faults, to try a judge on real input."""
-    from .data import write_faults
-
-    write_faults(bench, source, out, seed, as_json)
-
-
-@data_app.command("validate")
-def data_validate(folder: Path, as_json: Json = False) -> None:
-    """Everything that is wrong with a benchmark folder, all at once."""
-    from .data import validate_folder
-
-    validate_folder(folder, as_json)
 
 
 @app.command()
@@ -224,77 +153,10 @@ def figures(
     print_figures(judge, text_only, cases, seed, card, as_json)
 
 
-@app.command()
-def agree(
-    ratings: Annotated[list[Path], typer.Argument(help="Ratings of experts and judges (.jsonl, .csv, .parquet).")],
-    judge: Annotated[str | None, typer.Option(help="One judge; default all.")] = None,
-    rubric: RubricName = "derm6",
-    bench: Annotated[Path | None, typer.Option(help="Benchmark, for the patients that cases belong to.")] = None,
-    resamples: Annotated[int, typer.Option(min=100)] = 2000,
-    rater_kind: Annotated[str | None, typer.Option(help="expert or judge, where the files do not say.")] = None,
-    seed: Seed = 0,
-    column_map: Map = None,
-    as_json: Json = False,
-    config: Config = None,
-) -> None:
-    """Judge beside experts: agreement with intervals, constant predictor and expert leave-one-out."""
-    from .agreement import agree_files
-
-    agree_files(ratings, judge, rubric, bench, resamples, rater_kind, seed, pairs(column_map), as_json)
-
-
-@app.command()
-def calibrate(
-    ratings: Annotated[list[Path], typer.Argument(help="Ratings of experts and the judge.")],
-    judge: Annotated[str, typer.Option(help="The judge to calibrate.")],
-    out: Annotated[Path, typer.Option("--out", help="Calibration to write (.json).")] = Path("calibration.json"),
-    rubric: RubricName = "derm6",
-    bench: Annotated[Path | None, typer.Option(help="Benchmark, for the patients that cases belong to.")] = None,
-    method: Annotated[str, typer.Option(help="auto, cv, shift, linear, isotonic or ordinal.")] = "auto",
-    population: Annotated[str, typer.Option(help="Whose cases these are; goes into the file.")] = "",
-    rater_kind: Annotated[str | None, typer.Option(help="expert or judge, where the files do not say.")] = None,
-    seed: Seed = 0,
-    column_map: Map = None,
-    as_json: Json = False,
-    config: Config = None,
-) -> None:
-    """From judge scores to the experts' scale, per dimension; before and after on unseen cases."""
-    from .agreement import calibrate_files
-
-    calibrate_files(
-        ratings, judge, out, rubric, bench, method, population, rater_kind, seed, pairs(column_map), as_json
-    )
-
-
-@rate_app.command("sheet")
-def rate_sheet(
-    bench: Annotated[Path, typer.Argument(help="Benchmark folder.")],
-    narratives: Annotated[Path | None, typer.Argument(help="Narratives; default: those of the benchmark.")] = None,
-    rubric: RubricName = "derm6",
-    raters: Annotated[int, typer.Option(min=1, help="How many experts.")] = 3,
-    overlap: Annotated[float, typer.Option(min=0, max=1, help="Share of narratives that every expert rates.")] = 0.3,
-    repeats: Annotated[float, typer.Option(min=0, max=1, help="Share that comes again, hidden.")] = 0.1,
-    out: Folder = Path("sheets"),
-    seed: Seed = 0,
-    as_json: Json = False,
-    config: Config = None,
-) -> None:
-    """A blinded sheet per expert (CSV to fill in, HTML to read along) and a key that no rater may see."""
-    from .rating import write_sheets
-
-    write_sheets(bench, narratives, rubric, raters, overlap, repeats, out, seed, as_json)
-
-
-@rate_app.command("collect")
-def rate_collect(
-    folder: Annotated[Path, typer.Argument(help="Folder of `rate sheet`, with the sheets filled in.")],
-    out: Annotated[Path, typer.Option("--out", help="Ratings to write.")] = Path("ratings.parquet"),
-    as_json: Json = False,
-) -> None:
-    """Read filled sheets back into ratings, with each expert's agreement with themselves."""
-    from .rating import collect_sheets
-
-    collect_sheets(folder, out, as_json)
+app.command()(agree)
+app.command()(calibrate)
+app.add_typer(rate_app, name="rate")
+app.add_typer(data_app, name="data")
 
 
 @app.command()

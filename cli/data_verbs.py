@@ -1,0 +1,81 @@
+"""`dermjudge data ...`: a thin command per verb."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .options import Config, Folder, Json, Seed, columns_of
+
+data_app = typer.Typer(no_args_is_help=True, help="List, import, validate benchmarks.")
+
+
+@data_app.command("list")
+def data_list(as_json: Json = False) -> None:
+    """The data sets that can be imported."""
+    from .data import list_importers
+
+    list_importers(as_json)
+
+
+@data_app.command("import")
+def data_import(
+    name: Annotated[str, typer.Argument(help="A name of `data list`.")],
+    source: Annotated[Path | None, typer.Argument(help="Where the published files are (not for synthetic).")] = None,
+    out: Folder = Path("benchmark"),
+    cases: Annotated[int | None, typer.Option(min=1, help="synthetic: number of cases (default 2000).")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of what is drawn: splits, the synthetic benchmark.")] = None,
+    counterfactuals: Annotated[
+        float | None, typer.Option(min=0, max=1, help="synthetic: share shown beside another picture.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="dermbench, dermeval: where the pictures are.")] = None,
+    mapping: Annotated[Path | None, typer.Option(help="tabular: YAML with columns, labels, licence ...")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="tabular: ROLE=COLUMN, such as id=image_id; repeatable.")
+    ] = None,
+    licence: Annotated[str | None, typer.Option(help="tabular, dermeval: licence of the pictures.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse the import if any row is bad.")] = False,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:
+    """Turn a published data set, or any table with images, into a benchmark folder."""
+    from .data import import_data
+
+    options: dict[str, Any] = {
+        "cases": cases,
+        "seed": seed,
+        "counterfactuals": counterfactuals,
+        "images": images,
+        "mapping": mapping,
+        "licence": licence,
+        "columns": columns_of(column),
+    }
+    if name == "synthetic" and cases is None:
+        options["cases"] = 2000
+    import_data(name, source, out, {k: v for k, v in options.items() if v is not None}, strict, as_json)
+
+
+@data_app.command("faults")
+def data_faults(
+    bench: Annotated[Path, typer.Argument(help="Benchmark folder with references, or with diagnoses.")],
+    source: Annotated[str, typer.Option("--from", help="reference or metadata.")] = "reference",
+    out: Annotated[Path, typer.Option("--out", help="Narratives to write (.jsonl, .csv, .parquet).")] = Path(
+        "narratives.jsonl"
+    ),
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Narratives made by rule from references or metadata, with planted faults, to try a judge on real input."""
+    from .data import write_faults
+
+    write_faults(bench, source, out, seed, as_json)
+
+
+@data_app.command("validate")
+def data_validate(folder: Path, as_json: Json = False) -> None:
+    """Everything that is wrong with a benchmark folder, all at once."""
+    from .data import validate_folder
+
+    validate_folder(folder, as_json)

@@ -1,0 +1,83 @@
+"""The verbs about experts (`agree`, `calibrate`, `rate ...`): a thin command each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import Config, Folder, Json, Map, RubricName, Seed, pairs
+
+rate_app = typer.Typer(no_args_is_help=True, help="Collect blinded expert ratings.")
+
+
+def agree(
+    ratings: Annotated[list[Path], typer.Argument(help="Ratings of experts and judges (.jsonl, .csv, .parquet).")],
+    judge: Annotated[str | None, typer.Option(help="One judge; default all.")] = None,
+    rubric: RubricName = "derm6",
+    bench: Annotated[Path | None, typer.Option(help="Benchmark, for the patients that cases belong to.")] = None,
+    resamples: Annotated[int, typer.Option(min=100)] = 2000,
+    rater_kind: Annotated[str | None, typer.Option(help="expert or judge, where the files do not say.")] = None,
+    seed: Seed = 0,
+    column_map: Map = None,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:
+    """Judge beside experts: agreement with intervals, constant predictor and expert leave-one-out."""
+    from .agreement import agree_files
+
+    agree_files(ratings, judge, rubric, bench, resamples, rater_kind, seed, pairs(column_map), as_json)
+
+
+def calibrate(
+    ratings: Annotated[list[Path], typer.Argument(help="Ratings of experts and the judge.")],
+    judge: Annotated[str, typer.Option(help="The judge to calibrate.")],
+    out: Annotated[Path, typer.Option("--out", help="Calibration to write (.json).")] = Path("calibration.json"),
+    rubric: RubricName = "derm6",
+    bench: Annotated[Path | None, typer.Option(help="Benchmark, for the patients that cases belong to.")] = None,
+    method: Annotated[str, typer.Option(help="auto, cv, shift, linear, isotonic or ordinal.")] = "auto",
+    population: Annotated[str, typer.Option(help="Whose cases these are; goes into the file.")] = "",
+    rater_kind: Annotated[str | None, typer.Option(help="expert or judge, where the files do not say.")] = None,
+    seed: Seed = 0,
+    column_map: Map = None,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:
+    """From judge scores to the experts' scale, per dimension; before and after on unseen cases."""
+    from .agreement import calibrate_files
+
+    calibrate_files(
+        ratings, judge, out, rubric, bench, method, population, rater_kind, seed, pairs(column_map), as_json
+    )
+
+
+@rate_app.command("sheet")
+def rate_sheet(
+    bench: Annotated[Path, typer.Argument(help="Benchmark folder.")],
+    narratives: Annotated[Path | None, typer.Argument(help="Narratives; default: those of the benchmark.")] = None,
+    rubric: RubricName = "derm6",
+    raters: Annotated[int, typer.Option(min=1, help="How many experts.")] = 3,
+    overlap: Annotated[float, typer.Option(min=0, max=1, help="Share of narratives that every expert rates.")] = 0.3,
+    repeats: Annotated[float, typer.Option(min=0, max=1, help="Share that comes again, hidden.")] = 0.1,
+    out: Folder = Path("sheets"),
+    seed: Seed = 0,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:
+    """A blinded sheet per expert (CSV to fill in, HTML to read along) and a key that no rater may see."""
+    from .rating import write_sheets
+
+    write_sheets(bench, narratives, rubric, raters, overlap, repeats, out, seed, as_json)
+
+
+@rate_app.command("collect")
+def rate_collect(
+    folder: Annotated[Path, typer.Argument(help="Folder of `rate sheet`, with the sheets filled in.")],
+    out: Annotated[Path, typer.Option("--out", help="Ratings to write.")] = Path("ratings.parquet"),
+    as_json: Json = False,
+) -> None:
+    """Read filled sheets back into ratings, with each expert's agreement with themselves."""
+    from .rating import collect_sheets
+
+    collect_sheets(folder, out, as_json)
