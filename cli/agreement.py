@@ -1,4 +1,4 @@
-"""The bodies of `agree` and `calibrate`."""
+"""The body of `agree`, and how rating files are read by every verb that takes them."""
 
 from __future__ import annotations
 
@@ -24,20 +24,28 @@ def agree_files(
     as_json: bool,
 ) -> None:
     from ..evaluators.agreement import agree
-    from .reporting import agreement_text, patients
+    from .reporting import agreement_text
 
     words = load_rubric(rubric)
-    frame = _read(ratings, words, columns, rater_kind)
-    cluster = None
-    if bench:
-        from ..judge.benchmark import load_benchmark
-
-        cluster = patients(load_benchmark(bench).cases)
+    frame = read_files(ratings, words, columns, rater_kind)
+    cluster = clusters_of(bench)
     found = agree(frame, words.scale.levels, judge, cluster, resamples, seed)
     output.emit(found.to_dict(), as_json, lambda: agreement_text(found))
 
 
-def _read(ratings: Sequence[Path], rubric: Rubric, columns: dict[str, str], rater_kind: str | None) -> pl.DataFrame:
+def clusters_of(bench: Path | None) -> dict[str, str] | None:
+    """case_id -> patient of a benchmark folder; None without one."""
+    if bench is None:
+        return None
+    from ..judge.benchmark import load_benchmark
+    from .reporting import patients
+
+    return patients(load_benchmark(bench).cases)
+
+
+def read_files(
+    ratings: Sequence[Path], rubric: Rubric, columns: dict[str, str], rater_kind: str | None
+) -> pl.DataFrame:
     """The ratings of all files; what was ignored or set aside is said."""
     notes: list[str] = []
     frame = read_ratings(list(ratings), rubric, columns or None, rater_kind, notes=notes)
@@ -46,53 +54,17 @@ def _read(ratings: Sequence[Path], rubric: Rubric, columns: dict[str, str], rate
     return frame
 
 
-def calibrate_files(
-    ratings: Sequence[Path],
-    judge: str,
-    out: Path,
-    rubric: str,
-    bench: Path | None,
-    method: str,
-    population: str,
-    rater_kind: str | None,
-    seed: int,
-    columns: dict[str, str],
-    as_json: bool,
-) -> None:
-    """Fit, save, and show bias and error before and after on cases that the map had not seen."""
-    from datetime import UTC, datetime
+def judge_signature(ratings: Sequence[Path], judge: str) -> str:
+    """What the judge was, as the run folders say that these ratings lie in; "" if none does."""
+    from ..judge.errors import InputError
+    from ..judge.manifest import MANIFEST, read_manifest
 
-    from ..evaluators.calibration import calibrate
-    from ..judge.benchmark import load_benchmark
-    from .reporting import patients
-
-    words = load_rubric(rubric)
-    frame = _read(ratings, words, columns, rater_kind)
-    cluster = patients(load_benchmark(bench).cases) if bench else None
-    found = calibrate(
-        frame,
-        words.scale.levels,
-        judge,
-        cluster,
-        method,
-        seed=seed,
-        rubric=words.id,
-        population=population,
-        date=datetime.now(UTC).date().isoformat(),
-    )
-    found.save(out)
-    rows = [
-        (
-            d.dimension,
-            d.map.method if d.map else f"none: {d.reason}",
-            d.counts.get("items"),
-            *(d.results[k].value if k in d.results else None for k in ("before.bias", "before.mae", "after.mae")),
-            d.results["change.mae"].low if "change.mae" in d.results else None,
-            d.results["change.mae"].high if "change.mae" in d.results else None,
-        )
-        for d in found.dimensions
-    ]
-    head = ("dimension", "method", "n", "bias before", "MAE before", "MAE after", "change low", "change high")
-    output.emit(found.to_dict(), as_json, lambda: f"{output.table(rows, head)}\n\nwritten: {out}")
-    if not any(d.map for d in found.dimensions):
-        raise SystemExit(output.INCOMPLETE)
+    found = set()
+    for path in ratings:
+        if (path.parent / MANIFEST).exists():
+            config = read_manifest(path.parent / MANIFEST)["asked"]["config"]
+            if config.get("judge") == judge and "judge_signature" in config:
+                found.add(config["judge_signature"])
+    if len(found) > 1:
+        raise InputError(f"ratings of judge '{judge}' come from runs with different signatures ({', '.join(found)})")
+    return found.pop() if found else ""

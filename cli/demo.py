@@ -9,6 +9,7 @@ from ..benchmarks.synthetic import generate
 from ..judge.backends import open_judge
 from ..judge.benchmark import load_benchmark
 from ..judge.errors import InputError
+from ..judge.manifest import hash_value
 from ..judge.rubric import load_rubric
 from ..judge.score import score
 from ..judge.tables import read_narratives
@@ -47,6 +48,7 @@ def run_demo(out: Path, cases: int, seed: int, as_json: bool) -> None:
                 root=benchmark.root,
                 probes=probes,
                 seed=seed,
+                config={"judge_signature": hash_value(dict(judge.signature))},
                 progress=tick,
             )
         runs[name] = (judge, scored.folder)

@@ -37,6 +37,7 @@ def calibrate(
     rubric: RubricName = "derm6",
     bench: Annotated[Path | None, typer.Option(help="Benchmark, for the patients that cases belong to.")] = None,
     method: Annotated[str, typer.Option(help="auto, cv, shift, linear, isotonic or ordinal.")] = "auto",
+    coverage: Annotated[float, typer.Option(min=0.5, max=0.99, help="Of the interval round every score.")] = 0.9,
     population: Annotated[str, typer.Option(help="Whose cases these are; goes into the file.")] = "",
     rater_kind: Annotated[str | None, typer.Option(help="expert or judge, where the files do not say.")] = None,
     seed: Seed = 0,
@@ -45,10 +46,50 @@ def calibrate(
     config: Config = None,
 ) -> None:
     """From judge scores to the experts' scale, per dimension; before and after on unseen cases."""
-    from .agreement import calibrate_files
+    from .calibration import calibrate_files
 
     calibrate_files(
-        ratings, judge, out, rubric, bench, method, population, rater_kind, seed, pairs(column_map), as_json
+        ratings, judge, out, rubric, bench, method, coverage, population, rater_kind, seed, pairs(column_map), as_json
+    )
+
+
+def plan(
+    ratings: Annotated[list[Path], typer.Argument(help="A pilot: ratings of experts and the judge.")],
+    judge: Annotated[str, typer.Option(help="The judge.")],
+    statistic: Annotated[
+        str, typer.Option(help="bias, mae, spearman, icc_a1, qwk, judge_minus_expert.mae, alpha (experts) ...")
+    ] = "mae",
+    width: Annotated[float, typer.Option(min=0.001, help="Wanted half-width of the 95 % interval.")] = 0.1,
+    systems: Annotated[str, typer.Option(help="Narratives per case to compare, such as 1,2,4.")] = "",
+    raters: Annotated[str, typer.Option(help="Experts per narrative to compare, such as 2,3.")] = "",
+    next_n: Annotated[int | None, typer.Option("--next", min=1, help="Instead: which N cases to rate next.")] = None,
+    next_out: Annotated[Path | None, typer.Option("--out", help="With --next: write them (.csv, .jsonl).")] = None,
+    rubric: RubricName = "derm6",
+    bench: Annotated[Path | None, typer.Option(help="Benchmark, for the patients that cases belong to.")] = None,
+    rater_kind: Annotated[str | None, typer.Option(help="expert or judge, where the files do not say.")] = None,
+    seed: Seed = 0,
+    column_map: Map = None,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:
+    """How many cases experts must rate for a wanted precision, by simulation from a pilot; or which ones next."""
+    from .planning import plan_files
+
+    plan_files(
+        ratings,
+        judge,
+        statistic,
+        width,
+        systems,
+        raters,
+        next_n,
+        next_out,
+        rubric,
+        bench,
+        rater_kind,
+        seed,
+        pairs(column_map),
+        as_json,
     )
 
 

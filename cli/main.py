@@ -11,7 +11,7 @@ import typer
 from ..judge.errors import BusyError, InputError, MissingExtra
 from . import output
 from .data_verbs import data_app
-from .expert_verbs import agree, calibrate, rate_app
+from .expert_verbs import agree, calibrate, plan, rate_app
 from .options import Config, Folder, Json, Limit, Map, RubricName, Seed, pairs
 
 app = typer.Typer(
@@ -71,6 +71,15 @@ def score(
     text: Annotated[str, typer.Option(help="One case at once: the narrative.")] = "",
     context: Annotated[str, typer.Option(help="One case at once: clinical context.")] = "",
     column_map: Map = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="File of `calibrate`: also report on the experts' scale.")
+    ] = None,
+    review_at: Annotated[
+        float | None, typer.Option(help="With --calibration: list cases whose interval crosses this score.")
+    ] = None,
+    licence: Annotated[
+        Path | None, typer.Option(help="Licence of this judge (`agree --licence`), to stand first.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     as_json: Json = False,
     config: Config = None,
@@ -95,6 +104,9 @@ def score(
             limit,
             seed,
             pairs(column_map),
+            calibration,
+            review_at,
+            licence,
             dry_run,
             as_json,
         )
@@ -155,6 +167,7 @@ def figures(
 
 app.command()(agree)
 app.command()(calibrate)
+app.command()(plan)
 app.add_typer(rate_app, name="rate")
 app.add_typer(data_app, name="data")
 

@@ -14,6 +14,7 @@ from ..evaluators.agreement import AgreementResult, agree
 from ..evaluators.diagnosis import DiagnosisResult, score_diagnosis
 from ..evaluators.leaderboard import leaderboard
 from ..evaluators.markdown import bullet
+from ..evaluators.ppi import ppi_leaderboard
 from ..evaluators.probes import summarise_probes
 from ..evaluators.report import write_report
 from ..evaluators.report_sections import agreement_section, diagnosis_section, triage_section
@@ -22,10 +23,12 @@ from ..judge.backends.base import Judge
 from ..judge.benchmark import Benchmark
 from ..judge.escape import escape_markdown
 from ..judge.files import write_atomic
+from ..judge.manifest import hash_value
 from ..judge.records import Case, Narrative
 from ..judge.rubric import Rubric
 from ..judge.run import add_exports
 from ..judge.tables import RATINGS_SCHEMA, read_ratings
+from .calibration import apply_calibration
 
 
 def patients(cases: Sequence[Case]) -> dict[str, str]:
@@ -49,6 +52,9 @@ def full_report(
     runs: Mapping[str, tuple[Judge, Path]],
     seed: int,
     text_only: str = "",
+    calibration: Path | None = None,
+    review_at: float | None = None,
+    licence: Path | None = None,
 ) -> tuple[str, dict[str, Any]]:
     """Everything on one page: the first of `runs` (judge, run folder) is the judge, `text_only` names the blind one."""
     cluster = patients(benchmark.cases)
@@ -64,7 +70,7 @@ def full_report(
         probed = pl.concat([read_ratings(file, rubric) for file in files])
         truth = true_changes(benchmark.cases, narratives, probed) if benchmark.synthetic else None
         probes = summarise_probes(frames[first], probed, cluster, rubric.names, seed=seed, truth=truth)
-    agreement = None
+    agreement, ppi = None, None
     experts = benchmark.root / "ratings.parquet"
     if experts.exists():
         columns = list(RATINGS_SCHEMA)
@@ -74,7 +80,19 @@ def full_report(
         if len(told):
             together = pl.concat([told.select(columns), *(frame.select(columns) for frame in frames.values())])
             agreement = agree(together, rubric.scale.levels, None, cluster, seed=seed)
+            ppi = ppi_leaderboard(together, rubric.scale.levels, first, cluster)
     gold = [case for case in benchmark.cases if case.diagnosis]
+    notes, calibrated, review = [*judge.notes, *([benchmark.notes] if benchmark.notes else [])], None, None
+    if calibration:
+        signature = hash_value(dict(judge.signature))
+        scaled, review = apply_calibration(
+            frames[first], calibration, judge.name, rubric.id, signature, review_at, notes
+        )
+        exports = {"calibrated.jsonl": scaled.write_ndjson()}
+        exports |= {} if review is None else {"review.jsonl": review.write_ndjson()}
+        add_exports(folder, exports)
+        unit, levels = _unit(benchmark.cases), rubric.scale.levels
+        calibrated = leaderboard(scaled, cluster, rubric.names, levels, seed=seed, unit=unit)
     return write_report(
         title=f"{judge.name} on {benchmark.name}",
         data=f"{benchmark.name} {benchmark.version}, {len(benchmark.cases)} cases, {benchmark.licence}",
@@ -85,18 +103,32 @@ def full_report(
         diagnosis=score_diagnosis(benchmark.cases, narratives, seed=seed) if gold else None,
         triage=score_triage(benchmark.cases, narratives, seed=seed) if gold else None,
         agreement=agreement,
+        ppi=ppi if ppi and ppi.stands else None,
+        calibrated=calibrated,
+        review=None if review is None else review.height,
         synthetic=benchmark.synthetic,
         demonstration=judge.name.startswith("embedded"),
         planned=len(narratives),
-        notes=[*judge.notes, *([benchmark.notes] if benchmark.notes else [])],
+        notes=notes,
     )
 
 
 def report_run(
-    folder: Path, benchmark: Benchmark, narratives: Sequence[Narrative], rubric: Rubric, judge: Judge, seed: int
+    folder: Path,
+    benchmark: Benchmark,
+    narratives: Sequence[Narrative],
+    rubric: Rubric,
+    judge: Judge,
+    seed: int,
+    calibration: Path | None = None,
+    review_at: float | None = None,
+    licence: Path | None = None,
 ) -> tuple[str, dict[str, Any]]:
     """Write report.md and report.json into a run folder."""
-    text, found = full_report(benchmark, narratives, rubric, {judge.name: (judge, folder)}, seed)
+    runs = {judge.name: (judge, folder)}
+    text, found = full_report(
+        benchmark, narratives, rubric, runs, seed, calibration=calibration, review_at=review_at, licence=licence
+    )
     add_exports(folder, {"report.md": text, "report.json": to_json(found)})
     return text, found
 

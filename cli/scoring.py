@@ -43,10 +43,14 @@ def score_run(
     limit: int | None,
     seed: int,
     columns: dict[str, str],
+    calibration: Path | None,
+    review_at: float | None,
+    licence: Path | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     from ..judge.backends import KNOWN, open_judge
+    from ..judge.manifest import hash_value
     from ..judge.records import STATES
     from ..judge.score import plan, score
 
@@ -82,12 +86,12 @@ def score_run(
             seed=seed,
             probes=probes,
             retry=retry,
-            config={"limited": limit},
+            config={"limited": limit, "judge_signature": hash_value(dict(opened.signature))},
             progress=tick,
         )
     from .reporting import report_run
 
-    text, report = report_run(done.folder, benchmark, texts, words, opened, seed)
+    text, report = report_run(done.folder, benchmark, texts, words, opened, seed, calibration, review_at, licence)
     result = {
         "run": str(done.folder),
         "planned": done.planned,

@@ -11,6 +11,8 @@ from .agreement import AgreementResult
 from .diagnosis import DiagnosisResult
 from .leaderboard import Leaderboard
 from .markdown import NOTHING, bullet, names, paragraph, percent
+from .ppi import PPILeaderboard
+from .ppi_section import ppi_section
 from .probes import ProbeSummary
 from .report_sections import agreement_section, board_section, diagnosis_section, probe_section, triage_section
 from .triage import TriageResult
@@ -27,6 +29,10 @@ _HOW = (
     "Nothing missing is filled in."
 )
 _TEXT_ONLY = "This judge reads the text and sees no picture: what it can rank, the picture was not needed for."
+_CALIBRATED = (
+    "Calibrated scores draw towards the mean, so differences between systems shrink: for who leads, read the raw "
+    "scores or the prediction-powered estimates."
+)
 _NO_PROBE = ("no probe was run", "Whether this judge looks at the picture is unknown.")
 _NO_GOLD = "the narratives were not held against the diagnoses and urgencies of their cases"
 _NO_EXPERTS = ("no expert ratings were given", "Without them these scores are for reporting only.")
@@ -43,6 +49,9 @@ def write_report(
     diagnosis: DiagnosisResult | None = None,
     triage: TriageResult | None = None,
     agreement: AgreementResult | None = None,
+    ppi: PPILeaderboard | None = None,
+    calibrated: Leaderboard | None = None,
+    review: int | None = None,
     synthetic: bool = False,
     demonstration: bool = False,
     planned: int | None = None,
@@ -51,8 +60,9 @@ def write_report(
     """The report as Markdown (made for 120 columns) and as plain JSON values with everything in it.
 
     `data`: what was judged, in words. `signature`: everything that moves the scores. `board`, `text_only`: the
-    leaderboard by the judge and by a judge without pictures. `planned`: narratives that were to be judged, where
-    more than the ratings hold. A section that is not given is named as not run. All foreign text is escaped.
+    leaderboard by the judge and by a judge without pictures; `calibrated`: by the judge on the experts' scale, with the
+    number of cases set aside for `review`; `ppi`: what the experts would say. `planned`: narratives that were to be
+    judged, where more than the ratings hold. A section not given is named as not run. All foreign text is escaped.
     """
     labels = _labels(board, synthetic, demonstration, planned)
     own_notes = _notes(diagnosis, triage, agreement, notes)
@@ -65,6 +75,12 @@ def write_report(
     lines += board_section("Leaderboard by the judge", board)
     if text_only:
         lines += board_section("The same by the text-only judge", text_only, _TEXT_ONLY)
+    if calibrated:
+        lines += board_section("The same on the experts' scale (calibrated)", calibrated, _CALIBRATED)
+        if review is not None:
+            lines += paragraph(f"An expert should look at {review} cases: review.jsonl in the run folder says why.")
+    if ppi:
+        lines += ppi_section(ppi)
     lines += probe_section(probes) if probes else _not_run("Does the score answer to the picture?", *_NO_PROBE)
     lines += diagnosis_section(diagnosis, board.ranking) if diagnosis else _not_run("Top-k diagnosis", _NO_GOLD)
     lines += triage_section(triage, board.ranking) if triage else _not_run("Triage", _NO_GOLD)
@@ -84,6 +100,8 @@ def write_report(
         "counts": dict(board.counts),
         "leaderboard": board.to_dict(),
         "text_only": text_only.to_dict() if text_only else None,
+        "calibrated": calibrated.to_dict() | {"review_cases": review} if calibrated else None,
+        "prediction_powered": ppi.to_dict() if ppi else None,
         "probes": probes.to_dict() if probes else None,
         "diagnosis": diagnosis.to_dict() if diagnosis else None,
         "triage": triage.to_dict() if triage else None,
