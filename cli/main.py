@@ -165,6 +165,23 @@ def figures(
     print_figures(judge, text_only, cases, seed, card, as_json)
 
 
+@app.command()
+def ladder(
+    recipe: Annotated[str, typer.Argument(help="Recipe of the first rung, by path or name.")] = "ladder",
+    out: Folder = Path("out/ladder"),
+    data: Annotated[Path | None, typer.Option(help="Benchmark folder, in place of the recipe's.")] = None,
+    cases: Annotated[int, typer.Option(min=20, help="Synthetic test cases of patients no rung saw.")] = 200,
+    test_seed: Annotated[int, typer.Option(help="Seed of the test cases.")] = 990,
+    seeds: Annotated[int, typer.Option(min=1, help="How often each rung is trained.")] = 3,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and do nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train every rung of the ladder and compare each with the one below; re-issue it to go on. SYNTHETIC."""
+    from .ladder import run_ladder
+
+    run_ladder(recipe, out, data, cases, test_seed, seeds, dry_run, as_json)
+
+
 app.command()(agree)
 app.command()(calibrate)
 app.command()(plan)

@@ -15,11 +15,8 @@ from . import output
 def train_recipe(recipe: str, out: Path, data: Path | None, dry_run: bool, as_json: bool) -> None:
     from ..training.config import load_recipe
 
-    path = _find(recipe)
-    plan = load_recipe(path)
+    plan = load_recipe(find_recipe(recipe))
     folder = data or (Path(plan.data.folder) if plan.data.folder else None)
-    if folder is None and not plan.data.synthetic_cases:
-        raise InputError(f"{path}: data names neither a folder nor synthetic_cases; or give --data")
     if dry_run:
         stages = {"sft": plan.sft.model_dump()}
         if plan.pretraining:
@@ -31,9 +28,7 @@ def train_recipe(recipe: str, out: Path, data: Path | None, dry_run: bool, as_js
         from ..training.train import train
     except ImportError as error:  # pragma: no cover
         raise MissingExtra("training", "local") from error
-    if folder is None:
-        folder = _synthetic(plan.data, out / "data")
-    done = train(plan, folder, out, _teller())
+    done = train(plan, benchmark_of(plan, data, out), out, teller())
     result = {
         "base": str(done.base),
         "judge": str(done.judge),
@@ -43,7 +38,16 @@ def train_recipe(recipe: str, out: Path, data: Path | None, dry_run: bool, as_js
     output.emit(result, as_json, lambda: _trained_text(result))
 
 
-def _synthetic(data: Any, folder: Path) -> Path:
+def benchmark_of(plan: Any, data: Path | None, out: Path) -> Path:
+    """The benchmark folder to train on: the given one, the recipe's, or the synthetic one that the recipe wants."""
+    if data or plan.data.folder:
+        return data or Path(plan.data.folder)
+    if not plan.data.synthetic_cases:
+        raise InputError(f"recipe {plan.name}: data names neither a folder nor synthetic_cases; or give --data")
+    return synthetic_data(plan.data, out / "data")
+
+
+def synthetic_data(data: Any, folder: Path) -> Path:
     """The recipe's synthetic benchmark, made unless it is there; InputError if another one is there."""
     from ..benchmarks.synthetic import generate, version
     from ..judge.benchmark import load_benchmark
@@ -125,7 +129,8 @@ def _figures_text(found: dict[str, Any]) -> str:
     )
 
 
-def _find(recipe: str) -> Path:
+def find_recipe(recipe: str) -> Path:
+    """Path of a recipe, shipped (by name) or not."""
     shipped = files("dermjudge.training.recipes")
     if not recipe.endswith((".yaml", ".yml")):
         known = sorted(f.name.removesuffix(".yaml") for f in shipped.iterdir() if f.name.endswith(".yaml"))
@@ -135,7 +140,7 @@ def _find(recipe: str) -> Path:
     return Path(recipe)
 
 
-def _teller() -> Any:
+def teller() -> Any:
     """A line every so often per stage; a bar would hide how the figures move."""
     import time
 

@@ -55,6 +55,7 @@ class Pretraining(_Strict):
     claims: Stage
     narratives: Stage
     critiques: float = Field(default=0.2, ge=0, le=1)
+    scores: bool = True  # whether the base already learns the true scores; without, reading them is left to the adapter
 
 
 class Lora(_Strict):
@@ -64,8 +65,18 @@ class Lora(_Strict):
     targets: str = r"^(?!.*(vision|visual)).*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)$"
 
 
+class Reward(_Strict):
+    """Settings of objective "reward": weight of the KL divergence to the judge that training started from."""
+
+    kl: float = Field(default=0.05, ge=0)
+
+
 class Recipe(_Strict):
-    """One training run. `base` is a model folder, or "pretrained" for the base that `pretraining` builds."""
+    """One training run. `base` is a model folder, or "pretrained" for the base that `pretraining` builds.
+
+    `objective`: "regression" (cross-entropy on soft labels + squared error of the expected score) or "reward" (expected
+    squared-error reward over the levels, KL to `start`). `start`: an adapter folder to go on from; "reward" needs one.
+    """
 
     name: str
     rubric: str = "derm6"
@@ -74,6 +85,9 @@ class Recipe(_Strict):
     data: Data
     base: str = "pretrained"
     pretraining: Pretraining | None = None
+    objective: Literal["regression", "reward"] = "regression"
+    reward: Reward = Reward()
+    start: str = ""
     form: Literal["bound", "full"] = "bound"
     max_images: int = Field(default=1, ge=1)
     lora: Lora = Lora()

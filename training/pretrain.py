@@ -241,10 +241,12 @@ def learn_narratives(
     rate: float,
     seed: int,
     critiques: float,
+    scores: bool = True,
 ) -> Iterator[tuple[int, float, dict[str, float]]]:
     """Stage 3: narratives in the judge's own prompt; a verdict at the end of every span, the true score in the slots.
 
-    critiques: share of rows (0-1) that also learn to write the critique. Yields step, loss, running figures.
+    critiques: share of rows (0-1) that also learn to write the critique. scores: whether the slots are learnt.
+    Yields step, loss, running figures.
     """
     import torch
     from torch.nn import functional as F
@@ -294,7 +296,7 @@ def learn_narratives(
             torch.tensor(rubric.scale.levels, dtype=torch.float32),
             torch.tensor(gold, dtype=torch.float32),
         )
-        loss = loss + 0.5 * scored
+        loss = loss + 0.5 * scored if scores else loss
         if words:
             where = torch.tensor(words)
             loss = loss + 0.3 * F.cross_entropy(model.lm_head(hidden[where[:, 0], where[:, 1]]).float(), where[:, 2])

@@ -14,20 +14,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from PIL import Image
 from torch.nn import functional as F
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from ..judge.backends.encoding import Encoder
-from ..judge.backends.folder import CARD, refuse_unsafe, weights_hash
+from ..judge.backends.folder import CARD, read_card, refuse_unsafe, weights_hash
 from ..judge.errors import InputError
 from ..judge.prompt import render, template_hash
 from ..judge.rubric import Rubric
 from .config import Recipe
 from .descent import Descent
 from .examples import Example, Pictures
-from .losses import slot_loss
+from .losses import reward_loss, slot_loss
+
+REFERENCE = "reference"  # the frozen adapter that a reward is held to
 
 
 def train_adapter(
@@ -69,7 +71,14 @@ def train_adapter(
         target_modules=recipe.lora.targets,
         task_type="CAUSAL_LM",
     )
-    model = get_peft_model(model, lora).to(device).train()
+    start = _start(recipe, base, rubric)
+    if start:
+        model = PeftModel.from_pretrained(model, str(start), is_trainable=True)
+        if recipe.objective == "reward":
+            model.load_adapter(str(start), REFERENCE)
+    else:
+        model = get_peft_model(model, lora)
+    model = model.to(device).train()
     encoder = Encoder(processor, rubric)
     encoder.tokenizer.padding_side = "right"
     levels = torch.tensor(encoder.levels, device=device)
@@ -131,7 +140,11 @@ def _loss(
     gold = torch.tensor(np.stack([e.gold for e, _ in part]), dtype=torch.float32, device=device)
     target = torch.tensor(np.stack([e.target for e, _ in part]), dtype=torch.float32, device=device)
     at_slots = logits[torch.arange(len(part))[:, None], slots]
-    loss, expected = slot_loss(at_slots, levels, values, gold, target=target, weight=recipe.mse_weight)
+    if recipe.objective == "reward":
+        before = _reference(model, batch)[torch.arange(len(part))[:, None], slots]
+        loss, expected = reward_loss(at_slots, levels, values, gold, before, kl=recipe.reward.kl)
+    else:
+        loss, expected = slot_loss(at_slots, levels, values, gold, target=target, weight=recipe.mse_weight)
     marks = [
         (row, len(encoded[row].ids) + k - 1, token)
         for row, words in enumerate(extra)
@@ -142,6 +155,32 @@ def _loss(
         where = torch.tensor(marks, device=device)
         loss = loss + 0.3 * F.cross_entropy(logits[where[:, 0], where[:, 1]].float(), where[:, 2])
     return loss, expected.detach(), gold
+
+
+def _start(recipe: Recipe, base: Path, rubric: Rubric) -> Path | None:
+    """The adapter to go on from; InputError if it belongs to another base or rubric, or the objective needs one."""
+    if not recipe.start:
+        if recipe.objective == "reward":
+            raise InputError(f"recipe {recipe.name}: objective 'reward' goes on from a judge; name it with start")
+        return None
+    start = Path(recipe.start)
+    refuse_unsafe(start)
+    card = read_card(start)
+    if card.get("base_weights") not in (None, weights_hash(base)):
+        raise InputError(f"start {start.name} belongs to another base than {base.name}; name the base it was made on")
+    if card.get("rubric_hash") != rubric.hash:
+        raise InputError(f"start {start.name} was trained on rubric {card.get('rubric')}, not {rubric.id}")
+    return start
+
+
+def _reference(model: Any, batch: dict[str, Any]) -> Any:
+    """Logits of the judge that training started from."""
+    model.set_adapter(REFERENCE)
+    try:
+        with torch.no_grad(), torch.autocast(batch["input_ids"].device.type, torch.bfloat16):
+            return model(**batch, use_cache=False).logits
+    finally:
+        model.set_adapter("default")
 
 
 def _record(figures: dict[str, float], rubric: Rubric, expected: Any, gold: Any, loss: float) -> None:
@@ -165,7 +204,7 @@ def save_adapter(
     """Write adapter and card; paths inside are relative names, never those of this machine."""
     whole, out = out, out.with_name(f".{out.name}.new")
     shutil.rmtree(out, ignore_errors=True)
-    model.save_pretrained(out, safe_serialization=True)
+    model.save_pretrained(out, safe_serialization=True, selected_adapters=["default"])
     for config in out.glob("adapter_config.json"):
         content = json.loads(config.read_text("utf-8"))
         content["base_model_name_or_path"] = base.name
@@ -207,4 +246,5 @@ def _portable(recipe: Recipe) -> dict[str, Any]:
     """The recipe with the last part of each path only."""
     content = recipe.model_dump(mode="json")
     content["base"], content["data"]["folder"] = Path(recipe.base).name, Path(recipe.data.folder).name
+    content["start"] = Path(recipe.start).name
     return content

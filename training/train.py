@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from .config import Pretraining, Recipe
 from .examples import Example, Pictures, build_examples
 
 STAMP = "pretraining.json"
+RUNG = "rung.json"
 Progress = Callable[[str, int, int, dict[str, float]], None]
 
 
@@ -63,7 +65,7 @@ def train(recipe: Recipe, folder: Path, out: Path, progress: Progress | None = N
     elif recipe.base == "pretrained":
         raise InputError("the recipe names no base: set base to a model folder, or add a pretraining section")
     else:
-        base = _named_base(recipe.base)
+        base = named_base(recipe.base)
     done = {}
     for name, blind in (("judge", False), ("text_only", True)):
         if not blind or recipe.text_only:
@@ -85,11 +87,70 @@ def train(recipe: Recipe, folder: Path, out: Path, progress: Progress | None = N
     return Trained(base, done["judge"], done.get("text_only"), clock.laps)
 
 
+@dataclass(frozen=True)
+class Material:
+    """What every rung of a ladder shares: base, rated examples of the training split, pictures, rubric, source."""
+
+    base: Path
+    examples: Sequence[Example]
+    pictures: Pictures
+    rubric: Rubric
+    source: str
+    data: dict[str, str]
+
+
+def prepare_data(recipe: Recipe, folder: Path, rubric: Rubric) -> Material:
+    """Read a benchmark folder once for several trainings on a base that is there already."""
+    benchmark = load_benchmark(folder)
+    narratives = read_narratives(folder / recipe.data.narratives)
+    ratings = list(frame_to_ratings(read_ratings(folder / recipe.data.ratings, rubric)))
+    examples = build_examples(benchmark.cases, narratives, ratings, rubric, recipe.data.split)
+    return Material(
+        named_base(recipe.base),
+        examples,
+        Pictures(benchmark.root, keep=len(benchmark.cases)),
+        rubric,
+        f"{benchmark.name} {benchmark.version}, {len(benchmark.cases)} cases",
+        _hashes(recipe, folder),
+    )
+
+
+def train_rung(
+    recipe: Recipe, material: Material, out: Path, *, blind: bool = False, progress: Progress | None = None
+) -> float:
+    """Train one adapter unless exactly this one is there; CPU seconds that it took (or had taken)."""
+    from .sft import train_adapter
+
+    stamp = {
+        "recipe": recipe.model_dump(mode="json") | {"start": weights_hash(Path(recipe.start)) if recipe.start else ""},
+        "data": material.data,
+        "blind": blind,
+        "base": weights_hash(material.base),
+    }
+    if (out / RUNG).exists():
+        done = _read(out / RUNG)
+        if done["stamp"] == stamp and done["weights"] == weights_hash(out):
+            return done["cpu_seconds"]
+    clock = _Clock()
+    told = partial(_told, progress, recipe.name, recipe.sft.steps) if progress else None
+    examples, source = material.examples, material.source
+    train_adapter(
+        recipe, material.base, out, examples, material.pictures, material.rubric, blind=blind, source=source,
+        progress=told,
+    )  # fmt: skip
+    clock.lap("rung")
+    seconds = clock.laps["rung"][1]
+    done = {"stamp": stamp, "weights": weights_hash(out), "cpu_seconds": seconds}
+    (out / RUNG).write_text(json.dumps(done, indent=1) + "\n", "utf-8")
+    return seconds
+
+
 def _told(report: Progress, stage: str, steps: int, step: int, figures: dict[str, float]) -> None:
     report(stage, step + 1, steps, figures)
 
 
-def _named_base(name: str) -> Path:
+def named_base(name: str) -> Path:
+    """The folder of a base model: "embedded" or a path."""
     if name == "embedded":
         from ..judge.backends import embedded_folder
 
@@ -105,16 +166,19 @@ def _stamp(recipe: Recipe, folder: Path) -> dict[str, Any]:
     """What decides a pre-trained base: settings, rubric, prompt, and every file of the benchmark."""
     plan = recipe.pretraining.model_dump(mode="json") if recipe.pretraining else {}
     rubric = load_rubric(recipe.rubric)
-    names = ("SHA256SUMS", "cases.jsonl", recipe.data.narratives, recipe.data.ratings)
-    hashes = {name: sha256_file(folder / name) for name in names if (folder / name).exists()}
     return {
         "pretraining": plan,
-        "data": hashes,
+        "data": _hashes(recipe, folder),
         "split": recipe.data.split,
         "seed": recipe.seed,
         "rubric": rubric.hash,
         "template": template_hash(rubric, "bound"),
     }
+
+
+def _hashes(recipe: Recipe, folder: Path) -> dict[str, str]:
+    names = ("SHA256SUMS", "cases.jsonl", recipe.data.narratives, recipe.data.ratings)
+    return {name: sha256_file(folder / name) for name in names if (folder / name).exists()}
 
 
 def _made_by(base: Path, stamp: dict[str, Any]) -> bool:
@@ -185,6 +249,7 @@ def _pretrain(
         batch=stage.batch,
         rate=stage.rate,
         critiques=plan.critiques,
+        scores=plan.scores,
         **kw,
     ):
         report("narratives", step + 1, stage.steps, {"loss": loss, **figures})

@@ -10,7 +10,8 @@ from typing import Any
 from ..errors import InputError
 
 CARD = "judge.json"
-_SAID = (CARD, "pretraining.json")  # they describe; what of them decides scores is in the signature by itself
+# They describe; what of them decides scores is in the signature by itself.
+_SAID = (CARD, "pretraining.json", "rung.json")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.py")
 
 

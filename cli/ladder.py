@@ -1,0 +1,110 @@
+"""The body of `ladder`: train every rung over several seeds, score one benchmark with each, and compare them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ..judge.errors import InputError
+from ..judge.rubric import Rubric, load_rubric
+from ..judge.tables import RATINGS_SCHEMA, read_ratings
+from . import output
+from .training import benchmark_of, find_recipe, teller
+
+SEEDS = 3
+
+
+def run_ladder(
+    recipe: str, out: Path, data: Path | None, cases: int, test_seed: int, seeds: int, dry_run: bool, as_json: bool
+) -> None:
+    """Write `out`/RUNG-SEED (adapter, run folder) and ladder.json; what is there already is taken up."""
+    from ..evaluators.ladder import ladder
+    from ..evaluators.ladder_section import ladder_section
+    from ..training.config import load_recipe
+    from ..training.rungs import RUNGS
+
+    plan = load_recipe(find_recipe(recipe))
+    if plan.pretraining:
+        raise InputError(f"recipe {plan.name} builds its own base; the ladder compares adapters on one base")
+    if dry_run:
+        steps = sum(rung.recipe(plan, 0).sft.steps for rung in RUNGS) * seeds
+        result = {"recipe": plan.name, "rungs": [r.name for r in RUNGS], "seeds": seeds, "steps": steps,
+                  "batch": plan.sft.batch, "test cases": cases, "out": str(out)}  # fmt: skip
+        return output.emit(result, as_json, lambda: "\n".join(f"{k}: {v}" for k, v in result.items()))
+    rubric = load_rubric(plan.rubric)
+    folder = benchmark_of(plan, data, out)
+    test = _test_benchmark(out / "test", cases, test_seed, plan.data.synthetic_seed)
+    frames, seconds = _judged(plan, rubric, folder, test, out, seeds)
+    experts = read_ratings(test / "ratings.parquet", rubric).select(list(RATINGS_SCHEMA))
+    below = {"length-only": (), **{rung.name: rung.below for rung in RUNGS}}
+    found = ladder(pl.concat([experts, *frames]), rubric.scale.levels, below, _patients(test))
+    result = found.to_dict() | {"synthetic": True, "recipe": plan.model_dump(mode="json"), "seconds": seconds}
+    from .reporting import to_json
+
+    (out / "ladder.json").write_text(to_json(result) + "\n", "utf-8")
+    lines = ladder_section(found, seconds)
+    output.emit(result, as_json, lambda: "\n".join(["SYNTHETIC: simulated experts, rendered lesions.", "", *lines]))
+
+
+def _judged(
+    plan: Any, rubric: Rubric, folder: Path, test: Path, out: Path, seeds: int
+) -> tuple[list[pl.DataFrame], dict[str, list[float]]]:
+    """Ratings of every rung and seed on the test benchmark, under the name RUNG#SEED; CPU seconds of training."""
+    from ..judge.backends import open_judge
+    from ..judge.benchmark import load_benchmark
+    from ..judge.score import score
+    from ..judge.tables import read_narratives
+    from ..training.rungs import RUNGS, length_only
+    from ..training.train import prepare_data, train_rung
+
+    material = prepare_data(plan, folder, rubric)
+    shown, texts = load_benchmark(test), read_narratives(test / "narratives.jsonl")
+    frames = [_length_frame(length_only(material.examples, [n.judged for n in texts]), texts, rubric)]
+    seconds: dict[str, list[float]] = {}
+    for seed in range(seeds):
+        for rung in RUNGS:
+            start = out / f"{rung.start}-{seed}" / "judge" if rung.start else None
+            home = out / f"{rung.name}-{seed}"
+            wanted = rung.recipe(plan, seed, start)
+            cost = train_rung(wanted, material, home / "judge", blind=rung.blind, progress=teller())
+            seconds.setdefault(rung.name, []).append(cost)
+            judge = open_judge(f"local:{material.base}+{home / 'judge'}", rubric)
+            with output.progress(f"scoring with {rung.name}, seed {seed}") as tick:
+                score(shown.cases, texts, rubric, judge, home / "run", root=shown.root, progress=tick)
+            frame = read_ratings(home / "run" / "ratings.jsonl", rubric).select(list(RATINGS_SCHEMA))
+            frames.append(frame.with_columns(pl.lit(f"{rung.name}#{seed}").alias("rater")))
+    return frames, seconds
+
+
+def _length_frame(scores: Any, texts: Any, rubric: Rubric) -> pl.DataFrame:
+    rows = [
+        {"case_id": n.case_id, "system": n.system, "arm": n.arm, "sample": n.sample, "rater": "length-only#0",
+         "rater_kind": "judge", "dimension": name, "score": float(value)}
+        for n, row in zip(texts, scores, strict=True)
+        for name, value in zip(rubric.names, row, strict=True)
+    ]  # fmt: skip
+    frame = pl.DataFrame(rows)
+    low, high = rubric.scale.levels[0], rubric.scale.levels[-1]
+    frame = frame.with_columns(pl.col("score").clip(low, high), pl.lit("scored").alias("state"))
+    defaults = {"stage": "independent", "repeat": 0}
+    missing = [pl.lit(defaults.get(k), dtype=v).alias(k) for k, v in RATINGS_SCHEMA.items() if k not in frame.columns]
+    return frame.with_columns(missing).cast(dict(RATINGS_SCHEMA)).select(list(RATINGS_SCHEMA))  # type: ignore[arg-type]
+
+
+def _test_benchmark(folder: Path, cases: int, seed: int, trained_on: int) -> Path:
+    from ..benchmarks.synthetic import generate
+
+    if seed == trained_on:
+        raise InputError(f"seed {seed} makes the training data; name another with --test-seed")
+    if not (folder / "benchmark.yaml").exists():
+        generate(folder, cases, seed)
+    return folder
+
+
+def _patients(folder: Path) -> dict[str, str]:
+    from ..judge.benchmark import load_benchmark
+    from .reporting import patients
+
+    return patients(load_benchmark(folder).cases)

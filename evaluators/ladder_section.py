@@ -1,0 +1,56 @@
+"""The training ladder as tables: what every rung reaches, and whether it is better than the one below."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..judge.escape import escape_markdown
+from .ladder import Ladder
+from .markdown import NOTHING, Footnotes, cell, number, paragraph, table
+
+_ABOUT = """
+Errors are against the mean of the experts and averaged over the seeds; brackets hold 95 % intervals (patients redrawn),
+± the largest distance of a seed from their mean. RPS: ranked probability score of the distributions against each
+expert, lower is better; entropy in nats. Spearman: of the systems within a case, mean over cases. A rung that wins MAE
+by losing RPS has only grown surer."""
+
+
+def ladder_section(found: Ladder, seconds: Mapping[str, Sequence[float]]) -> list[str]:
+    """Per dimension a table of rungs; then every comparison with a rung below; then CPU time."""
+    lines = ["## Training ladder", "", *paragraph(_ABOUT.strip())]
+    foot = Footnotes()
+    for dimension in found.dimensions:
+        rows = []
+        for rung in found.rungs:
+            here = found.of(rung, dimension)
+            values = [here.seeds["mae"], here.results["mae"].value]
+            spread = max((abs(v - values[1]) for v in values[0] if v is not None), default=0.0)  # type: ignore[operator]
+            found_rps = here.results.get("rps")
+            rps = cell(found_rps, foot, here.results["mae"].n) if found_rps and found_rps.value is not None else NOTHING
+            entropy = here.results.get("entropy")
+            rows.append([
+                rung, cell(here.results["mae"], foot, here.results["mae"].n) + f" ±{number(spread)}",
+                cell(here.results["loo_mae"], foot, here.results["loo_mae"].n, interval=False), rps,
+                NOTHING if entropy is None or entropy.value is None else number(entropy.value),
+                cell(here.results["spearman"], foot, here.results["spearman"].n, interval=False),
+            ])  # fmt: skip
+        n = found.of(found.rungs[0], dimension).results["mae"].n
+        constant, expert = found.constant[dimension], found.expert[dimension]
+        rows.append(["constant", cell(constant, foot, constant.n), NOTHING, NOTHING, NOTHING, NOTHING])
+        rows.append(["one expert", NOTHING, cell(expert, foot, expert.n), NOTHING, NOTHING, NOTHING])
+        lines += [f"### {escape_markdown(dimension)} (n {n})", ""]
+        lines += table(["Rung", "MAE", "MAE, leave-one-out", "RPS", "Entropy", "Spearman"], rows)
+    lines += foot.lines()
+    rows = []
+    for result in found.results:
+        for other, gap in result.against.items():
+            p = result.p[other]
+            better = "yes" if gap.high is not None and gap.high < 0 and p is not None and p < 0.05 else "no"
+            shown = NOTHING if p is None else f"{p:.3f}"
+            rows.append([f"{result.rung} − {other}", result.dimension, cell(gap, foot, gap.n), shown, better])
+    family = found.settings["family"]
+    lines += ["### Each rung against those below", ""]
+    lines += paragraph(f"Difference in MAE on the same narratives; p by a cluster t-test, Holm over all {family}.")
+    lines += table(["Rungs", "Dimension", "Difference", "p, adjusted", "Better"], rows, left=2)
+    rows = [[rung, str(len(cpu)), f"{sum(cpu) / len(cpu):.0f}"] for rung, cpu in seconds.items()]
+    return [*lines, "### Cost", "", *table(["Rung", "Seeds", "CPU seconds each"], rows)]

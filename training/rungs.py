@@ -1,0 +1,66 @@
+"""The training ladder: recipes that each stand on the one below, made from one base recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .config import Recipe
+from .examples import Example
+
+FURTHER = 0.5  # steps of a second stage, as a share of the first
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One recipe of the ladder.
+
+    `start`: the rung whose adapter it goes on from; `below`: what it is compared with; `changes`: fields of the recipe.
+    """
+
+    name: str
+    below: tuple[str, ...] = ()
+    start: str = ""
+    blind: bool = False
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    def recipe(self, base: Recipe, seed: int, start: Path | None = None) -> Recipe:
+        """The base recipe with this rung's changes and a seed; a rung that goes on has FURTHER of its steps."""
+        stage = base.sft
+        if self.start:
+            stage = stage.model_copy(update={"steps": max(1, round(stage.steps * FURTHER)), "rate": stage.rate / 3})
+        changes = {"name": f"{base.name}-{self.name}", "seed": seed, "sft": stage, "start": str(start or "")}
+        return base.model_copy(update={**changes, **self.changes})
+
+
+RUNGS = (
+    Rung("text-only", blind=True),
+    Rung("cross-entropy", ("text-only", "length-only"), changes={"mse_weight": 0.0}),
+    Rung("regression", ("cross-entropy", "text-only")),
+    Rung("regression-longer", ("regression",), start="regression"),
+    Rung("reward", ("regression", "regression-longer"), start="regression", changes={"objective": "reward"}),
+)
+
+
+def length_only(examples: Sequence[Example], texts: Sequence[str]) -> np.ndarray:
+    """Scores from nothing but the number of words n: [texts, dimensions], least squares on 1, n, log(1 + n).
+
+    What a judge that rewards long answers comes down to. Fitted on rated `examples`; may lie off the scale.
+    """
+
+    def features(words: Sequence[str]) -> np.ndarray:
+        n = np.array([len(text.split()) for text in words], float)
+        return np.column_stack([np.ones_like(n), n, np.log1p(n)])
+
+    x, gold = features([e.narrative.judged for e in examples]), np.stack([e.gold for e in examples])
+    wanted = features(texts)
+    columns = []
+    for d in range(gold.shape[1]):
+        known = np.isfinite(gold[:, d])
+        weights, *_ = np.linalg.lstsq(x[known], gold[known, d], rcond=None)
+        columns.append(wanted @ weights)
+    return np.column_stack(columns)
