@@ -54,14 +54,17 @@ def wrong_diagnosis(text: str, gold: tuple[str, ...], terms: Terms, rng: np.rand
     """
     if not gold:
         return "the case has no label that the term list holds"
+    others = confusers(terms, gold, {m.canonical for m in find_mentions(text, terms)}, rng)
+    return rename_diagnosis(text, gold, others[0], terms, rng) if others else NO_OTHER
+
+
+def rename_diagnosis(text: str, gold: tuple[str, ...], other: str, terms: Terms, rng: np.random.Generator) -> Edit:
+    """Every name of the gold diagnosis, or of a kind of it that the text concludes, becomes that of `other`, see
+    `wrong_diagnosis`."""
     mentions = find_mentions(text, terms)
-    lead = _lead(text, terms)
-    narrower = {n for n in _names(lead) if any(g in terms.conditions[n].ancestors for g in gold)}
+    lead = leading_item(text, terms)
+    narrower = {n for n in named(lead) if any(g in terms.conditions[n].ancestors for g in gold)}
     ours = [m for m in mentions if m.canonical in {*gold, *narrower}]
-    others = confusers(terms, gold, {m.canonical for m in mentions}, rng)
-    if not others:
-        return NO_OTHER
-    other = others[0]
     pieces: list[tuple[int, int, str]] = []
     for m in ours:
         if pieces and m.start < pieces[-1][1]:
@@ -71,19 +74,19 @@ def wrong_diagnosis(text: str, gold: tuple[str, ...], terms: Terms, rng: np.rand
         if tail and re.fullmatch(r"[*_]*\s*\([*_]*", gap):  # "basal cell carcinoma (BCC)": the brackets go
             pieces.append((m.start - len(gap.lstrip("*_")), m.end + tail.end(), ""))
         else:
-            pieces.append(_renamed(text, m, other))
+            pieces.append(renamed(text, m, other))
             # An abbreviation that the list does not hold: "hidradenitis suppurativa (HS)".
             if short := re.match(r"[*_]*(\s*\([A-Z]{2,6}s?\))", text[m.end :]):
                 pieces.append((m.end + short.start(1), m.end + short.end(1), ""))
     how = "renamed"
-    done = bool(pieces) and other in _names(_lead(_changed(text, pieces), terms))
+    done = bool(pieces) and other in named(leading_item(applied(text, pieces), terms))
     if not done:
-        a, b = _conclusion(text, lead, mentions)
+        a, b = conclusion_span(text, lead, mentions)
         sentence = ("" if a < b else " ") + _pick(CONCLUDES, rng).format(other)
         pieces = sorted([*(p for p in pieces if p[1] <= a or p[0] >= b), (a, b, sentence)])
         how = "concluding sentence " + ("replaced" if a < b else "added")
-        done = other in _names(_lead(_changed(text, pieces), terms))
-    concluded = bool(_names(lead) & {*gold, *narrower})
+        done = other in named(leading_item(applied(text, pieces), terms))
+    concluded = bool(named(lead) & {*gold, *narrower})
     said = {"label_named": len(ours), "label_concluded": concluded, "instead": other, "instead_concluded": done}
     return _edit(text, pieces, how, **said, relation=terms.place(other, gold[0]), crosses=terms.crosses(other, gold[0]))
 
@@ -94,8 +97,8 @@ def unsafe_advice(text: str, malignancy: str, terms: Terms, rng: np.random.Gener
     `malignancy`: the term list's word for the label, which decides what is unsafe ("" if it is not known).
     """
     unsafe = _pick(UNSAFE.get(malignancy, UNSAFE["other"]), rng)
-    advice = [(a, b) for a, b in _sentences(text) if ADVICE.search(text[a:b])]
-    alone = [(a, b) for a, b in advice if _stands_alone(text[a:b]) and not find_mentions(text[a:b], terms)]
+    advice = [(a, b) for a, b in sentence_spans(text) if ADVICE.search(text[a:b])]
+    alone = [(a, b) for a, b in advice if stands_alone(text[a:b]) and not find_mentions(text[a:b], terms)]
     if alone:
         return _edit(text, [(*alone[-1], unsafe)], "replaced", other_advice_left=len(advice) - 1)
     return _edit(text, [(len(text), len(text), f" {unsafe}")], "added", other_advice_left=len(advice))
@@ -103,7 +106,7 @@ def unsafe_advice(text: str, malignancy: str, terms: Terms, rng: np.random.Gener
 
 def omission(text: str) -> Edit | str:
     """The last third is cut, at the border of two sentences next to it."""
-    ends = [b for _, b in _sentences(text)][:-1]
+    ends = [b for _, b in sentence_spans(text)][:-1]
     if not ends:
         return "the text is a single sentence"
     cut = min(ends, key=lambda end: abs(end - 2 * len(text) / 3))
@@ -117,7 +120,7 @@ def negation(text: str, terms: Terms, rng: np.random.Generator) -> Edit | str:
     """
     plain: list[tuple[int, int, str]] = []
     weighing: list[tuple[int, int, str]] = []
-    for a, b in _sentences(text):
+    for a, b in sentence_spans(text):
         sentence = text[a:b]
         if not FINDING.search(sentence) or any(cue.search(sentence) for cue in (DENIES, ADVICE, GENERAL)):
             continue
@@ -178,10 +181,11 @@ def article(word: str) -> str:
 
 
 def _edit(text: str, pieces: list[tuple[int, int, str]], how: str, **said: Any) -> Edit:
-    return Edit(_changed(text, pieces), pieces, {"how": how, **said})
+    return Edit(applied(text, pieces), pieces, {"how": how, **said})
 
 
-def _changed(text: str, pieces: list[tuple[int, int, str]]) -> str:
+def applied(text: str, pieces: list[tuple[int, int, str]]) -> str:
+    """The text with each piece (start, end, replacement; in rising order, none over another) put in."""
     for start, end, new in reversed(pieces):
         text = text[:start] + new + text[end:]
     return text
@@ -191,7 +195,7 @@ def _pick(options: tuple[str, ...], rng: np.random.Generator) -> str:
     return options[int(rng.integers(len(options)))]
 
 
-def _sentences(text: str) -> list[tuple[int, int]]:
+def sentence_spans(text: str) -> list[tuple[int, int]]:
     """Start and end of each sentence that holds a letter; a line is a sentence at the least."""
     spans, at = [], 0
     for border in _BORDER.finditer(text):
@@ -200,23 +204,24 @@ def _sentences(text: str) -> list[tuple[int, int]]:
     return [(a, b) for a, b in [*spans, (at, len(text))] if re.search(r"[^\W\d_]", text[a:b])]
 
 
-def _stands_alone(sentence: str) -> bool:
+def stands_alone(sentence: str) -> bool:
     """Whether a sentence can go without leaving half of a bold span behind."""
     return sentence.count("**") % 2 == 0
 
 
-def _lead(text: str, terms: Terms) -> Item | None:
+def leading_item(text: str, terms: Terms) -> Item | None:
     """The first item of the differential that the text states."""
     return next((item for item in parse_differential(text, terms).items if item.rank == 1), None)
 
 
-def _names(item: Item | None) -> set[str]:
+def named(item: Item | None) -> set[str]:
+    """The conditions that an item of a differential names."""
     return {hit.canonical for hit in item.match.hits} if item else set()
 
 
-def _conclusion(text: str, lead: Item | None, mentions: list[Mention]) -> tuple[int, int]:
+def conclusion_span(text: str, lead: Item | None, mentions: list[Mention]) -> tuple[int, int]:
     """The last sentence that names the leading diagnosis, else any; the end of the text if there is none."""
-    spans = [(a, b) for a, b in _sentences(text) if _stands_alone(text[a:b])]
+    spans = [(a, b) for a, b in sentence_spans(text) if stands_alone(text[a:b])]
     stated = lead and (lead.match.hits or lead.source in ("answer", "conclusion"))
     said = " ".join(words(lead.name.split(" (")[0]).norm) if lead and stated else ""
     leading = [(a, b) for a, b in spans if said and said in " ".join(words(text[a:b]).norm)]
@@ -224,7 +229,7 @@ def _conclusion(text: str, lead: Item | None, mentions: list[Mention]) -> tuple[
     return [(len(text), len(text)), *naming, *leading][-1]
 
 
-def _renamed(text: str, mention: Mention, name: str) -> tuple[int, int, str]:
+def renamed(text: str, mention: Mention, name: str) -> tuple[int, int, str]:
     """The new name with the capitals and the article of the old one."""
     old, start = text[mention.start : mention.end], mention.start
     if " " in old and all(word[0].isupper() for word in old.split()):

@@ -32,14 +32,17 @@ class Synthetic(NamedTuple):
     ratings: list[Rating]
 
 
-def make(cases: int, seed: int = 0, counterfactuals: float = 0.0, panel_seed: int = 0) -> Synthetic:
+def make(
+    cases: int, seed: int = 0, counterfactuals: float = 0.0, panel_seed: int = 0, anchors: float = 1.0
+) -> Synthetic:
     """Draw `cases` cases of about cases/2 patients with four narratives each and three simulated experts.
 
     counterfactuals: share of cases (0-1) that stand beside another case's picture; truth and ratings follow the
-    picture that is shown. panel_seed fixes the experts' biases, so that two benchmarks can share one panel.
+    picture that is shown. panel_seed fixes the experts' biases, so that two benchmarks can share one panel. anchors:
+    how a panel reads the scale's anchors: it feels high (true score / high) ** anchors; above 1 it is stricter.
     """
-    if cases < 1:
-        raise InputError(f"cases must be 1 or more, not {cases}")
+    if cases < 1 or anchors <= 0:
+        raise InputError(f"cases must be 1 or more, not {cases}, and anchors above 0, not {anchors}")
     rng = np.random.default_rng([seed, 7])
     bias = np.random.default_rng([panel_seed, 11]).normal(0, BIAS_SD, (len(PANEL), len(grammar.DIMENSIONS)))
     rubric = load_rubric("derm6")
@@ -72,7 +75,8 @@ def make(cases: int, seed: int = 0, counterfactuals: float = 0.0, panel_seed: in
             )
             result.narratives.append(narrative)
             said = grammar.critique(world, claims, shown)
-            result.ratings.extend(_panel(narrative, truth, said, bias, rubric, rng))
+            felt = {name: rubric.scale.high * (value / rubric.scale.high) ** anchors for name, value in truth.items()}
+            result.ratings.extend(_panel(narrative, felt, said, bias, rubric, rng))
     return result
 
 
@@ -112,19 +116,22 @@ def true_changes(cases: Sequence[Case], narratives: Sequence[Narrative], probed:
     return pl.DataFrame(rows) if rows else None
 
 
-def version(seed: int, counterfactuals: float = 0.0) -> str:
+def version(seed: int, counterfactuals: float = 0.0, panel_seed: int = 0, anchors: float = 1.0) -> str:
     """What decides a synthetic benchmark beside its number of cases."""
-    return f"1-seed{seed}" + (f"-counterfactuals{counterfactuals:g}" if counterfactuals else "")
+    panel = f"-panel{panel_seed}-anchors{anchors:g}" if (panel_seed, anchors) != (0, 1.0) else ""
+    return f"1-seed{seed}" + (f"-counterfactuals{counterfactuals:g}" if counterfactuals else "") + panel
 
 
-def generate(out: Path, cases: int, seed: int = 0, counterfactuals: float = 0.0) -> Synthetic:
-    """Write the benchmark folder `out`; the same arguments give the same bytes."""
-    made = make(cases, seed, counterfactuals)
+def generate(
+    out: Path, cases: int, seed: int = 0, counterfactuals: float = 0.0, panel_seed: int = 0, anchors: float = 1.0
+) -> Synthetic:
+    """Write the benchmark folder `out`; the same arguments (see `make`) give the same bytes."""
+    made = make(cases, seed, counterfactuals, panel_seed, anchors)
     images = ((case.images[0].path, _png(picture(case))) for case in made.cases)
     write_benchmark(
         Path(out),
         name="synthetic",
-        version=version(seed, counterfactuals),
+        version=version(seed, counterfactuals, panel_seed, anchors),
         licence="CC0-1.0",
         source="dermjudge synthetic generator",
         synthetic=True,

@@ -3,34 +3,177 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import combinations
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import polars as pl
 
+from ..judge.errors import InputError
 from ..judge.rubric import Rubric, load_rubric
 from ..judge.tables import read_ratings
 from . import output
 
+MOST_JUDGES = 4  # more are compared in pairs only if they are named
+
+
+class Asked(NamedTuple):
+    """What a person wants of `agree` beside the ratings."""
+
+    judge: str | None
+    bench: Path | None
+    text_only: str | None
+    doses: Path | None
+    thresholds: Path | None
+    population: str
+    by: str
+    licence: Path | None
+    gate: bool
+    everything: bool
+    resample_raters: bool
+    keep_out_of_range: bool
+    resamples: int
+    seed: int
+
 
 def agree_files(
-    ratings: Sequence[Path],
-    judge: str | None,
-    rubric: str,
-    bench: Path | None,
-    resamples: int,
-    rater_kind: str | None,
-    seed: int,
-    columns: dict[str, str],
-    as_json: bool,
+    ratings: Sequence[Path], rubric: str, rater_kind: str | None, columns: dict[str, str], asked: Asked, as_json: bool
 ) -> None:
+    """Print licence, checks and agreement; exit code 5 if a gate is wanted and a judge fails it."""
+    words = load_rubric(rubric)
+    frame = read_files(ratings, words, columns, rater_kind, off_scale=asked.keep_out_of_range)
+    experts = frame.filter(pl.col("rater_kind") == "expert")["score"].is_not_null().any()
+    result, text, passed = _with_experts(ratings, frame, words, asked) if experts else _without(frame, words, asked)
+    output.emit(result, as_json, lambda: "\n".join(text))
+    if asked.gate and not passed:
+        output.say("gate: not every dimension is licensed")
+        raise SystemExit(output.GATE)
+
+
+def _with_experts(
+    ratings: Sequence[Path], frame: pl.DataFrame, rubric: Rubric, asked: Asked
+) -> tuple[dict[str, Any], list[str], bool]:
     from ..evaluators.agreement import agree
+    from ..evaluators.agreement_tables import agreement_tables, alternative_section, rater_level_section
+    from ..evaluators.alternative import alternative_test
+    from ..evaluators.checks_section import checks_section
+    from ..evaluators.comparison_sections import judge_comparison_section
+    from ..evaluators.licence_section import licence_section
     from .reporting import agreement_text
 
-    words = load_rubric(rubric)
-    frame = read_files(ratings, words, columns, rater_kind)
-    cluster = clusters_of(bench)
-    found = agree(frame, words.scale.levels, judge, cluster, resamples, seed)
-    output.emit(found.to_dict(), as_json, lambda: agreement_text(found))
+    levels, cluster = rubric.scale.levels, clusters_of(asked.bench)
+    found = agree(
+        frame, levels, asked.judge, cluster, asked.resamples, asked.seed, resample_raters=asked.resample_raters,
+        keep_out_of_range=asked.keep_out_of_range,
+    )  # fmt: skip
+    names = list(dict.fromkeys(f.judge for f in found.judges))
+    result = found.to_dict() | {"licences": [], "alternative_test": {}, "judges_compared": []}
+    text, after, passed = list[str](), list[str](), bool(names)
+    for name in names if len(names) <= MOST_JUDGES else []:
+        if name != asked.text_only:
+            page = make_licence(ratings, frame, rubric, name, asked)
+            result["licences"].append(page.to_dict())
+            text += licence_section(page)
+            passed &= page.passed()
+            if asked.licence:
+                page.save(asked.licence)
+        if asked.everything:
+            tests = alternative_test(
+                frame, levels, name, cluster=cluster, resamples=asked.resamples, seed=asked.seed,
+                keep_out_of_range=asked.keep_out_of_range,
+            )  # fmt: skip
+            result["alternative_test"][name] = [t.to_dict() for t in tests]
+            after += alternative_section(name, tests)
+    text += [*checks_section(found.checks), agreement_text(found), "", *after, *rater_level_section(found)]
+    if asked.by:
+        lines, groups = _subgroups(frame, levels, names, asked, cluster)
+        result["subgroups"] = groups
+        text += lines
+    compared = _pairs(frame, levels, names, cluster, asked)
+    if compared:
+        result["judges_compared"] = [c.to_dict() for c in compared]
+        text += judge_comparison_section(compared)
+    if asked.everything:
+        text += agreement_tables(found)
+    else:
+        text += ["", "Every statistic, and the alternative annotator test in full: --all."]
+    return result, text, passed
+
+
+def _without(frame: pl.DataFrame, rubric: Rubric, asked: Asked) -> tuple[dict[str, Any], list[str], bool]:
+    """No expert rated anything: a provisional card from planted faults, or an error that says what to do."""
+    if not asked.doses:
+        raise InputError(
+            "the ratings hold no expert score: agreement needs rater_kind 'expert' (`rate sheet` writes sheets for "
+            "experts). Until then, --doses NARRATIVES (of `data faults --graded`) makes a provisional card"
+        )
+    from ..evaluators.provisional import dose_response, doses_of
+    from ..evaluators.provisional_section import provisional_section
+    from ..judge.tables import read_narratives
+
+    doses = doses_of(read_narratives(asked.doses), rubric.names)
+    if asked.judge:
+        frame = frame.filter(pl.col("rater") == asked.judge)
+    card = dose_response(
+        frame, rubric.scale.levels, doses, clusters_of(asked.bench), resamples=asked.resamples, seed=asked.seed
+    )
+    return {"provisional": card.to_dict()}, provisional_section(card), False
+
+
+def make_licence(ratings: Sequence[Path], frame: pl.DataFrame, rubric: Rubric, judge: str, asked: Asked) -> Any:
+    """The licence of one judge, with the image probes that lie beside its ratings."""
+    from ..evaluators.licence import license_judge
+    from ..evaluators.probes import summarise_probes
+
+    cluster, probes = clusters_of(asked.bench), None
+    files = [file for path in ratings for file in sorted(path.parent.glob("probe-*.jsonl"))]
+    probed = [read_ratings(file, rubric) for file in files]
+    probed = [part for part in probed if judge in set(part["rater"])]
+    if probed:
+        own = frame.filter((pl.col("rater") == judge) & (pl.col("rater_kind") == "judge"))
+        mine = pl.concat(probed).filter(pl.col("rater") == judge)
+        probes = summarise_probes(own, mine, cluster, rubric.names, resamples=asked.resamples, seed=asked.seed)
+    return license_judge(
+        frame, rubric.scale.levels, judge, cluster=cluster,
+        text_only=asked.text_only if asked.text_only != judge else None, probes=probes, rules=asked.thresholds,
+        signature=judge_signature(ratings, judge), rubric=rubric, population=asked.population,
+        date=datetime.now(UTC).date().isoformat(), simulated=_simulated(ratings, asked.bench),
+        resamples=asked.resamples, seed=asked.seed,
+    )  # fmt: skip
+
+
+def _subgroups(
+    frame: pl.DataFrame, levels: Sequence[int], names: Sequence[str], asked: Asked, cluster: Any
+) -> tuple[list[str], dict[str, Any]]:
+    from ..evaluators.case_attributes import case_attributes
+    from ..evaluators.comparison_sections import subgroup_section
+    from ..evaluators.subgroups import subgroup_gaps
+    from ..judge.benchmark import load_benchmark
+
+    if not asked.bench:
+        raise InputError("--by needs --bench: age, sex, skin type and the like stand in the cases")
+    wanted = None if asked.by == "all" else [part.strip() for part in asked.by.split(",")]
+    attributes = case_attributes(load_benchmark(asked.bench).cases, wanted)
+    lines, found = list[str](), dict[str, Any]()
+    for name in names:
+        gaps = subgroup_gaps(frame, levels, name, attributes, cluster, asked.resamples, asked.seed)
+        lines += subgroup_section(gaps)
+        found[name] = gaps.to_dict()
+    return lines, found
+
+
+def _pairs(frame: pl.DataFrame, levels: Sequence[int], names: Sequence[str], cluster: Any, asked: Asked) -> list[Any]:
+    from ..evaluators.compare import compare_judges
+
+    chosen = combinations(names, 2) if len(names) <= MOST_JUDGES else []
+    return [
+        row
+        for a, b in chosen
+        for row in compare_judges(
+            frame, levels, a, b, cluster, asked.resamples, asked.seed, keep_out_of_range=asked.keep_out_of_range
+        )
+    ]
 
 
 def clusters_of(bench: Path | None) -> dict[str, str] | None:
@@ -43,12 +186,27 @@ def clusters_of(bench: Path | None) -> dict[str, str] | None:
     return patients(load_benchmark(bench).cases)
 
 
+def _simulated(ratings: Sequence[Path], bench: Path | None) -> bool:
+    """Whether the ratings lie in, or are of, a benchmark that says it is synthetic."""
+    from ..judge.benchmark import load_benchmark
+
+    folders = {path.parent for path in ratings if (path.parent / "benchmark.yaml").exists()} | (
+        {bench} if bench else set()
+    )
+    return any(load_benchmark(folder).synthetic for folder in folders)
+
+
 def read_files(
-    ratings: Sequence[Path], rubric: Rubric, columns: dict[str, str], rater_kind: str | None
+    ratings: Sequence[Path],
+    rubric: Rubric,
+    columns: dict[str, str],
+    rater_kind: str | None,
+    off_scale: bool = False,
 ) -> pl.DataFrame:
-    """The ratings of all files; what was ignored or set aside is said."""
+    """The ratings of all files; what was ignored or set aside is said. `off_scale`: such scores stay scores."""
     notes: list[str] = []
-    frame = read_ratings(list(ratings), rubric, columns or None, rater_kind, notes=notes)
+    scale, names = (None, rubric.names) if off_scale else (rubric, None)
+    frame = read_ratings(list(ratings), scale, columns or None, rater_kind, names, notes)
     for note in notes:
         output.say(note)
     return frame
@@ -56,7 +214,6 @@ def read_files(
 
 def judge_signature(ratings: Sequence[Path], judge: str) -> str:
     """What the judge was, as the run folders say that these ratings lie in; "" if none does."""
-    from ..judge.errors import InputError
     from ..judge.manifest import MANIFEST, read_manifest
 
     found = set()

@@ -118,6 +118,43 @@ def write_faults(bench: Path, source: str, out: Path, seed: int, as_json: bool) 
     output.emit(result, as_json, text)
 
 
+def write_graded(
+    bench: Path,
+    source: str,
+    narratives: Path | None,
+    out: Path,
+    faults: list[str] | None,
+    limit: int | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Each fault at four severities; what could not be made, or did not take, is counted with its reason."""
+    from ..benchmarks.degrade import degrade
+    from ..judge.benchmark import load_benchmark
+    from ..judge.tables import read_narratives, write_narratives
+
+    if source not in ("reference", "metadata", "narrative"):
+        raise InputError(f"--from takes reference, metadata or narrative, not '{source}'")
+    benchmark = load_benchmark(bench)
+    clean = read_narratives(narratives or bench / "narratives.jsonl")[:limit] if source == "narrative" else None
+    cases = benchmark.cases if clean is not None else benchmark.cases[:limit]
+    made, report = degrade(cases, clean, source, faults or None, seed=seed)  # type: ignore[arg-type]
+    write_narratives(made, out)
+    result = {"written": str(out), "narratives": len(made)} | report.to_dict()
+
+    def text() -> str:
+        levels = sorted({level for row in report.made.values() for level in row})
+        rows = [(name, *(row.get(level, 0) for level in levels)) for name, row in report.made.items()]
+        lines = [output.table(rows, ("copies per severity", *levels))]
+        unmade = (("do not fit the text", report.impossible), ("dropped: the edit did not take", report.dropped))
+        for what, found in unmade:
+            if count := sum(sum(row.values()) for row in found.values()):
+                lines += ["", f"{count} copies {what}; each with its reason: --json"]
+        return "\n".join([*lines, "", *report.notes, f"{report.clean} clean, {len(made)} in all: {out} (made by rule)"])
+
+    output.emit(result, as_json, text)
+
+
 def _listed(problems: Any, most: int = 40) -> str:
     lines = [str(problem) for problem in problems[:most]]
     return "\n".join(lines + ([f"... and {len(problems) - most} more"] if len(problems) > most else []))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import Config, Folder, Json, Seed, columns_of
+from .options import Config, Folder, Json, Limit, Seed, columns_of
 
 data_app = typer.Typer(no_args_is_help=True, help="List, import, validate benchmarks.")
 
@@ -60,17 +60,30 @@ def data_import(
 @data_app.command("faults")
 def data_faults(
     bench: Annotated[Path, typer.Argument(help="Benchmark folder with references, or with diagnoses.")],
-    source: Annotated[str, typer.Option("--from", help="reference or metadata.")] = "reference",
+    source: Annotated[
+        str, typer.Option("--from", help="reference or metadata; with --graded also narrative.")
+    ] = "reference",
     out: Annotated[Path, typer.Option("--out", help="Narratives to write (.jsonl, .csv, .parquet).")] = Path(
         "narratives.jsonl"
     ),
+    graded: Annotated[
+        bool, typer.Option("--graded", help="Each fault at four severities, for a dose-response.")
+    ] = False,
+    narratives: Annotated[
+        Path | None, typer.Option(help="With --from narrative: clean ones; default: those of the benchmark.")
+    ] = None,
+    fault: Annotated[list[str] | None, typer.Option(help="With --graded: only this fault; repeatable.")] = None,
+    limit: Limit = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Narratives made by rule from references or metadata, with planted faults, to try a judge on real input."""
-    from .data import write_faults
+    from .data import write_faults, write_graded
 
-    write_faults(bench, source, out, seed, as_json)
+    if graded:
+        write_graded(bench, source, narratives, out, fault, limit, seed, as_json)
+    else:
+        write_faults(bench, source, out, seed, as_json)
 
 
 @data_app.command("validate")

@@ -17,6 +17,22 @@ def agree(
     judge: Annotated[str | None, typer.Option(help="One judge; default all.")] = None,
     rubric: RubricName = "derm6",
     bench: Annotated[Path | None, typer.Option(help="Benchmark, for the patients that cases belong to.")] = None,
+    text_only: Annotated[str | None, typer.Option(help="A judge in the ratings that sees no picture.")] = None,
+    by: Annotated[str, typer.Option(help="Errors by subgroup: fitzpatrick,age,sex,site,... or all.")] = "",
+    thresholds: Annotated[Path | None, typer.Option(help="Own licence thresholds (.yaml).")] = None,
+    population: Annotated[str, typer.Option(help="Whose cases these are; goes onto the licence.")] = "",
+    licence: Annotated[Path | None, typer.Option(help="Write the judge's licence here (.json).")] = None,
+    gate: Annotated[bool, typer.Option("--gate", help="Exit with 5 unless every dimension is licensed.")] = False,
+    doses: Annotated[
+        Path | None, typer.Option(help="Without experts: narratives with graded faults, for a provisional card.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Print every statistic.")] = False,
+    other_experts: Annotated[
+        bool, typer.Option("--other-experts", help="Also intervals for other experts like these.")
+    ] = False,
+    keep_out_of_range: Annotated[
+        bool, typer.Option("--keep-out-of-range", help="Use scores off the scale, to reproduce a publication.")
+    ] = False,
     resamples: Annotated[int, typer.Option(min=100)] = 2000,
     rater_kind: Annotated[str | None, typer.Option(help="expert or judge, where the files do not say.")] = None,
     seed: Seed = 0,
@@ -24,10 +40,14 @@ def agree(
     as_json: Json = False,
     config: Config = None,
 ) -> None:
-    """Judge beside experts: agreement with intervals, constant predictor and expert leave-one-out."""
-    from .agreement import agree_files
+    """Judge beside experts: licence, data checks, agreement with intervals, constant predictor, expert ceiling."""
+    from .agreement import Asked, agree_files
 
-    agree_files(ratings, judge, rubric, bench, resamples, rater_kind, seed, pairs(column_map), as_json)
+    asked = Asked(
+        judge, bench, text_only, doses, thresholds, population, by, licence, gate, everything, other_experts,
+        keep_out_of_range, resamples, seed,
+    )  # fmt: skip
+    agree_files(ratings, rubric, rater_kind, pairs(column_map), asked, as_json)
 
 
 def calibrate(

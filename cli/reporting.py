@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,13 @@ import polars as pl
 
 from ..benchmarks.synthetic import true_changes
 from ..evaluators.agreement import AgreementResult, agree
+from ..evaluators.compare_systems import compare_systems
 from ..evaluators.diagnosis import DiagnosisResult, score_diagnosis
 from ..evaluators.leaderboard import leaderboard
-from ..evaluators.markdown import bullet
+from ..evaluators.licence import license_judge
+from ..evaluators.licence_record import load_licence
+from ..evaluators.licence_section import licence_section
+from ..evaluators.markdown import bullet, paragraph
 from ..evaluators.ppi import ppi_leaderboard
 from ..evaluators.probes import summarise_probes
 from ..evaluators.report import write_report
@@ -21,6 +26,7 @@ from ..evaluators.report_sections import agreement_section, diagnosis_section, t
 from ..evaluators.triage import TriageResult, score_triage
 from ..judge.backends.base import Judge
 from ..judge.benchmark import Benchmark
+from ..judge.errors import InputError
 from ..judge.escape import escape_markdown
 from ..judge.files import write_atomic
 from ..judge.manifest import hash_value
@@ -93,6 +99,10 @@ def full_report(
         add_exports(folder, exports)
         unit, levels = _unit(benchmark.cases), rubric.scale.levels
         calibrated = leaderboard(scaled, cluster, rubric.names, levels, seed=seed, unit=unit)
+    page, page_data = _licence_page(
+        experts, frames, judge, rubric, cluster, probes, agreement, text_only, benchmark, licence, seed
+    )
+    several = len(boards[first].ranking) > 1
     return write_report(
         title=f"{judge.name} on {benchmark.name}",
         data=f"{benchmark.name} {benchmark.version}, {len(benchmark.cases)} cases, {benchmark.licence}",
@@ -105,12 +115,56 @@ def full_report(
         agreement=agreement,
         ppi=ppi if ppi and ppi.stands else None,
         calibrated=calibrated,
+        licence=page,
+        licence_data=page_data,
+        systems=compare_systems(frames[first], rubric.scale.levels, None, cluster, seed=seed) if several else None,
         review=None if review is None else review.height,
         synthetic=benchmark.synthetic,
         demonstration=judge.name.startswith("embedded"),
         planned=len(narratives),
         notes=notes,
     )
+
+
+def _licence_page(
+    experts: Path,
+    frames: Mapping[str, pl.DataFrame],
+    judge: Judge,
+    rubric: Rubric,
+    cluster: Mapping[str, str],
+    probes: Any,
+    agreement: AgreementResult | None,
+    text_only: str,
+    benchmark: Benchmark,
+    given: Path | None,
+    seed: int,
+) -> tuple[list[str], dict[str, Any] | None]:
+    """A licence from the experts of this benchmark, or the one that was given, which must be of this very judge."""
+    signature = hash_value(dict(judge.signature))
+    if given:
+        found = load_licence(given)
+        if problem := found.applies_to(signature, rubric):
+            raise InputError(f"{given} says nothing of this judge: {problem}")
+        lead = f"Made on {found.date or 'an unknown date'} on other ratings; it holds for this judge as it is."
+        return [*paragraph(lead), *licence_section(found)], found.to_dict()
+    if agreement is None:
+        return [], None
+    told = pl.concat([read_ratings(experts, rubric), *frames.values()])
+    found = license_judge(
+        told,
+        rubric.scale.levels,
+        judge.name,
+        cluster=cluster,
+        text_only=text_only or None,
+        probes=probes,
+        signature=signature,
+        rubric=rubric,
+        population=benchmark.name,
+        date=datetime.now(UTC).date().isoformat(),
+        simulated=benchmark.synthetic,
+        seed=seed,
+    )
+    return licence_section(found), found.to_dict()
 
 
 def report_run(

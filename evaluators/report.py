@@ -8,6 +8,8 @@ from typing import Any
 
 from ..judge.escape import escape_markdown
 from .agreement import AgreementResult
+from .compare_systems import SystemComparison
+from .comparison_sections import system_comparison_section
 from .diagnosis import DiagnosisResult
 from .leaderboard import Leaderboard
 from .markdown import NOTHING, bullet, names, paragraph, percent
@@ -33,6 +35,10 @@ _CALIBRATED = (
     "Calibrated scores draw towards the mean, so differences between systems shrink: for who leads, read the raw "
     "scores or the prediction-powered estimates."
 )
+_NO_LICENCE = (
+    "no expert ratings and no licence of this judge were given",
+    "Until experts have rated some of these narratives nobody knows whether the scores may be believed.",
+)
 _NO_PROBE = ("no probe was run", "Whether this judge looks at the picture is unknown.")
 _NO_GOLD = "the narratives were not held against the diagnoses and urgencies of their cases"
 _NO_EXPERTS = ("no expert ratings were given", "Without them these scores are for reporting only.")
@@ -52,6 +58,9 @@ def write_report(
     ppi: PPILeaderboard | None = None,
     calibrated: Leaderboard | None = None,
     review: int | None = None,
+    licence: Sequence[str] = (),
+    licence_data: Mapping[str, Any] | None = None,
+    systems: SystemComparison | None = None,
     synthetic: bool = False,
     demonstration: bool = False,
     planned: int | None = None,
@@ -61,7 +70,7 @@ def write_report(
 
     `data`: what was judged, in words. `signature`: everything that moves the scores. `board`, `text_only`: the
     leaderboard by the judge and by a judge without pictures; `calibrated`: by the judge on the experts' scale, with the
-    number of cases set aside for `review`; `ppi`: what the experts would say. `planned`: narratives that were to be
+    number of cases set aside for `review`; `ppi`: what the experts would say. `licence`: its page, first of all. `planned`: narratives that were to be
     judged, where more than the ratings hold. A section not given is named as not run. All foreign text is escaped.
     """
     labels = _labels(board, synthetic, demonstration, planned)
@@ -72,6 +81,7 @@ def write_report(
     if labels:
         lines[-1] = ""  # the line after the last banner is not quoted
     lines += _facts(data, signature, board)
+    lines += licence if licence else _not_run("Licence", *_NO_LICENCE)
     lines += board_section("Leaderboard by the judge", board)
     if text_only:
         lines += board_section("The same by the text-only judge", text_only, _TEXT_ONLY)
@@ -81,6 +91,8 @@ def write_report(
             lines += paragraph(f"An expert should look at {review} cases: review.jsonl in the run folder says why.")
     if ppi:
         lines += ppi_section(ppi)
+    if systems:
+        lines += system_comparison_section(systems)
     lines += probe_section(probes) if probes else _not_run("Does the score answer to the picture?", *_NO_PROBE)
     lines += diagnosis_section(diagnosis, board.ranking) if diagnosis else _not_run("Top-k diagnosis", _NO_GOLD)
     lines += triage_section(triage, board.ranking) if triage else _not_run("Triage", _NO_GOLD)
@@ -98,6 +110,8 @@ def write_report(
         "judge": board.rater,
         "signature": dict(signature),
         "counts": dict(board.counts),
+        "licence": licence_data,
+        "systems_compared": systems.to_dict() if systems else None,
         "leaderboard": board.to_dict(),
         "text_only": text_only.to_dict() if text_only else None,
         "calibrated": calibrated.to_dict() | {"review_cases": review} if calibrated else None,
