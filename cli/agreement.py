@@ -51,6 +51,22 @@ def agree_files(
         raise SystemExit(output.GATE)
 
 
+def votes_files(ratings: Sequence[Path], columns: dict[str, str], asked: Asked, as_json: bool) -> None:
+    """Categorical votes instead of scores: no rubric, no licence."""
+    from ..evaluators.votes import agree_votes
+    from ..evaluators.votes_section import votes_section
+    from ..judge.tablefile import read_table, rename
+
+    frames = []
+    for path in ratings:
+        table = read_table(path)
+        table = rename(table, {name: ours for name, ours in columns.items() if name in table.columns})
+        frames.append(table.strings())
+    frame = pl.concat(frames, how="diagonal")
+    found = agree_votes(frame, asked.judge, clusters_of(asked.bench), asked.resamples, asked.seed)
+    output.emit(found.to_dict(), as_json, lambda: "\n".join(votes_section(found)))
+
+
 def _with_experts(
     ratings: Sequence[Path], frame: pl.DataFrame, rubric: Rubric, asked: Asked
 ) -> tuple[dict[str, Any], list[str], bool]:

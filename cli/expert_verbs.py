@@ -27,6 +27,7 @@ def agree(
         Path | None, typer.Option(help="Without experts: narratives with graded faults, for a provisional card.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Print every statistic.")] = False,
+    votes: Annotated[bool, typer.Option("--votes", help="The tables hold votes (A, B, tie ...), not scores.")] = False,
     other_experts: Annotated[
         bool, typer.Option("--other-experts", help="Also intervals for other experts like these.")
     ] = False,
@@ -41,13 +42,16 @@ def agree(
     config: Config = None,
 ) -> None:
     """Judge beside experts: licence, data checks, agreement with intervals, constant predictor, expert ceiling."""
-    from .agreement import Asked, agree_files
+    from .agreement import Asked, agree_files, votes_files
 
     asked = Asked(
         judge, bench, text_only, doses, thresholds, population, by, licence, gate, everything, other_experts,
         keep_out_of_range, resamples, seed,
     )  # fmt: skip
-    agree_files(ratings, rubric, rater_kind, pairs(column_map), asked, as_json)
+    if votes:
+        votes_files(ratings, pairs(column_map), asked, as_json)
+    else:
+        agree_files(ratings, rubric, rater_kind, pairs(column_map), asked, as_json)
 
 
 def calibrate(

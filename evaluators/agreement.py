@@ -10,9 +10,12 @@ import numpy as np
 import polars as pl
 
 from ..judge.errors import InputError
-from .bootstrap import FEW_CLUSTERS, FEWEST_CLUSTERS, Cell, Estimate, interval, jackknife, point, resample
+from .bootstrap import Cell, Estimate, jackknife, point, resample
+from .bootstrap import estimate as estimate
+from .bootstrap import few_clusters as few_clusters
 from .judge_cell import JudgeCell
 from .panel_cell import PanelCell
+from .rater_level import POPULATIONS, RaterLevel, judge_level, panel_level
 from .ratings import Panel, read_panel
 
 
@@ -22,6 +25,7 @@ class DimensionAgreement:
 
     `results` is keyed "group.statistic": item.*, constant.*, judge_minus_constant.*, loo_judge.*, loo_expert.*,
     loo_constant.*, judge_minus_expert.*, loo_rank.*, system.*. `counts`: cases, clusters, items, ratings, coverage.
+    `experts_like_these`: intervals where the experts are redrawn as well as the cases, if asked for.
     """
 
     judge: str
@@ -30,6 +34,7 @@ class DimensionAgreement:
     counts: Mapping[str, Any]
     results: Mapping[str, Estimate]
     notes: tuple[str, ...] = ()
+    experts_like_these: RaterLevel | None = None
 
     def __getitem__(self, name: str) -> Estimate:
         return self.results[name]
@@ -43,7 +48,7 @@ class DimensionAgreement:
             "counts": dict(self.counts),
             "results": nested(self.results),
             "notes": list(self.notes),
-        }
+        } | _second_level(self.experts_like_these)
 
 
 @dataclass(frozen=True)
@@ -54,14 +59,16 @@ class PanelAgreement:
     counts: Mapping[str, Any]
     results: Mapping[str, Estimate]
     notes: tuple[str, ...] = ()
+    experts_like_these: RaterLevel | None = None
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
         return {
             "dimension": self.dimension,
             "counts": dict(self.counts),
             "results": {k: v.to_dict() for k, v in self.results.items()},
             "notes": list(self.notes),
-        }
+        } | _second_level(self.experts_like_these)
 
 
 @dataclass(frozen=True)
@@ -105,6 +112,7 @@ def agree(
     by: str | Mapping[str, str] | None = None,
     bca: bool = False,
     keep_out_of_range: bool = False,
+    resample_raters: bool = False,
 ) -> AgreementResult:
     """Compare judges with experts per dimension, with intervals by resampling clusters of cases.
 
@@ -113,6 +121,7 @@ def agree(
     group adds the same results per group. `bca` gives bias-corrected accelerated intervals instead of percentile ones.
     Item-level results compare the judge with the mean of the experts; loo_* results put judge, experts and
     constant on the same leave-one-out targets. Below 20 clusters values stand without an interval.
+    `resample_raters` adds `experts_like_these` to each result: intervals for other experts too (`rater_level`).
 
     Raises InputError on unusable input (see `read_panel`), an unknown judge, or no expert rating at all.
     """
@@ -141,11 +150,13 @@ def agree(
         results = _estimates(built, values, drawn, left, alpha)
         notes = (*built.notes, *few_clusters(built.clusters))
         name, dimension = panel.judge_names[built.j], panel.dimensions[built.d]
-        judged.append(DimensionAgreement(name, dimension, built.group, built.counts, results, notes))
+        wider = judge_level(panel, built, results, drawn, seed, alpha) if resample_raters else None
+        judged.append(DimensionAgreement(name, dimension, built.group, built.counts, results, notes, wider))
     for place, experts in enumerate(panels, len(builders)):
         results = _estimates(experts, points[place], draws[place], jack[place], alpha)
         notes = (*experts.notes, *few_clusters(experts.clusters))
-        among.append(PanelAgreement(experts.dimension, experts.counts, results, notes))
+        wider = panel_level(panel, experts, results, draws[place], alpha) if resample_raters else None
+        among.append(PanelAgreement(experts.dimension, experts.counts, results, notes, wider))
     settings = {
         "levels": list(panel.levels),
         "resamples": resamples,
@@ -157,8 +168,11 @@ def agree(
         "target": "mean of the experts who rated the item",
         "expert_stage": panel.stage,
         "repeats": "an expert's first repeat, the mean of a judge's repeats",
-        "rounding": "nearest level, halves upwards, for QWK and alpha only",
+        "rounding": "nearest level, halves upwards, for QWK, alpha and AC2 only",
+        "ties": "pairs that the experts tie do not count; a tie of the judge counts one half",
+        "systems": "fixed; never redrawn",
         "kept_out_of_range": keep_out_of_range,
+        "populations": POPULATIONS if resample_raters else {"results": POPULATIONS["results"]},
     }
     return AgreementResult(panel.checks, tuple(among), tuple(judged), settings, _general_notes(panel))
 
@@ -205,29 +219,8 @@ def _estimates(
     return found
 
 
-def estimate(
-    value: float, n: int, draws: np.ndarray, clusters: int, alpha: float, jack: np.ndarray | None = None
-) -> Estimate:
-    """A value with the interval of its resamples, or with the reason why there is none."""
-    if clusters < FEWEST_CLUSTERS:
-        return Estimate(value, n, reason=f"no interval: {clusters} clusters, at least {FEWEST_CLUSTERS} are needed")
-    low, high, undefined = interval(draws, alpha, value if jack is not None else None, jack)
-    reason = None
-    if low is None or high is None:
-        reason = (
-            f"no interval: {undefined} of {len(draws)} resamples are undefined"
-            if undefined
-            else "no interval: every resample lies on one side of the value"
-        )
-    return Estimate(value, n, low, high, reason, undefined)
-
-
-def few_clusters(clusters: int) -> tuple[str, ...]:
-    if FEWEST_CLUSTERS <= clusters < FEW_CLUSTERS:
-        return (f"{clusters} clusters: intervals are too short below {FEW_CLUSTERS}",)
-    if clusters < FEWEST_CLUSTERS:
-        return (f"{clusters} clusters: no intervals below {FEWEST_CLUSTERS}",)
-    return ()
+def _second_level(found: RaterLevel | None) -> dict[str, Any]:
+    return {} if found is None else {"experts_like_these": found.to_dict()}
 
 
 def _general_notes(panel: Panel) -> tuple[str, ...]:

@@ -18,11 +18,12 @@ from ..judge.errors import InputError
 from .agreement import agree
 from .bootstrap import Estimate
 from .multiplicity import adjust
-from .ratings import read_panel
+from .ratings import Panel, read_panel
 
 EPSILONS = (0.05, 0.1, 0.15, 0.2, 0.3)  # the curve; the paper advises 0.2 for experts, 0.15 skilled, 0.1 crowd
 FEWEST_RATERS = 3
 FEWEST_ITEMS = 30  # below: Wilcoxon signed ranks on cluster means instead of the t-test
+MOST_ENUMERATED = 13  # scipy's limit for exact p-values with ties
 LeftOut = tuple[np.ndarray, np.ndarray, np.ndarray]
 CEILING = ("loo_judge.mae", "loo_expert.mae", "loo_judge.pearson", "loo_expert.pearson")
 
@@ -87,6 +88,7 @@ def alternative_test(
     across_dimensions: bool = True,
     resamples: int = 1000,
     seed: int = 0,
+    keep_out_of_range: bool = False,
 ) -> tuple[AlternativeTest, ...]:
     """The test per dimension, with the ceiling beside it.
 
@@ -95,8 +97,25 @@ def alternative_test(
     experts of each dimension alone, as published. Refused (with a reason) below three experts, for experts without
     identity and for adjudicated ratings.
     """
-    panel = read_panel(frame, rubric_levels, cluster)
-    beside = agree(frame, rubric_levels, judge, cluster, resamples, seed)
+    panel = read_panel(frame, rubric_levels, cluster, keep_out_of_range)
+    beside = agree(frame, rubric_levels, judge, cluster, resamples, seed, keep_out_of_range=keep_out_of_range)
+    ceilings = [{k: beside.of(judge, name).results[k] for k in CEILING} for name in panel.dimensions]
+    return alternative_panel(panel, judge, ceilings, epsilon, q, across_dimensions)
+
+
+def alternative_panel(
+    panel: Panel,
+    judge: str,
+    ceilings: Sequence[Mapping[str, Estimate]],
+    epsilon: float = 0.2,
+    q: float = 0.05,
+    across_dimensions: bool = True,
+    match: bool = False,
+) -> tuple[AlternativeTest, ...]:
+    """The test per dimension of a panel, each beside the ceiling given for it; arguments as in `alternative_test`.
+
+    `match`: alignment is the share of the other experts who gave the same value (votes), not minus RMSE.
+    """
     x = panel.judges[:, :, panel.judge_names.index(judge)]
     refused = None
     if panel.stage == "adjudicated":
@@ -105,13 +124,13 @@ def alternative_test(
         refused = "the experts have no identity; the test leaves out one expert at a time"
     dimensions = range(len(panel.dimensions))
     advantages: list[dict[int, LeftOut]] = [
-        {} if refused else _differences(x[d], panel.experts[d], panel.cluster) for d in dimensions
+        {} if refused else _differences(x[d], panel.experts[d], panel.cluster, match) for d in dimensions
     ]
     reasons = [refused or _too_few(a) for a in advantages]
     family = list(dimensions) if across_dimensions else None
     found = []
     for d, name in enumerate(panel.dimensions):
-        ceiling = {k: beside.of(judge, name).results[k] for k in CEILING}
+        ceiling = ceilings[d]
         words = f"BY over {'experts x dimensions' if across_dimensions else 'experts'}"
         if reasons[d]:
             found.append(AlternativeTest(judge, name, epsilon, q, None, None, None, (), (), words, reasons[d], ceiling))
@@ -123,24 +142,32 @@ def alternative_test(
 
 
 def alternative_annotator(
-    x: np.ndarray, ratings: np.ndarray, cluster: np.ndarray | None = None, epsilon: float = 0.2, q: float = 0.05
+    x: np.ndarray,
+    ratings: np.ndarray,
+    cluster: np.ndarray | None = None,
+    epsilon: float = 0.2,
+    q: float = 0.05,
+    *,
+    match: bool = False,
 ) -> AlternativeTest:
     """The test on arrays: judge `x` (items,), experts `ratings` (items, raters), NaN for missing.
 
     `cluster` (items,): items that are not independent (default: all are). To pool dimensions as the paper does,
-    concatenate their items. Raises InputError below three experts with shared items.
+    concatenate their items. `match`: numbers are codes of categories and alignment is the share of the other experts
+    who chose the same (the paper's accuracy), instead of minus RMSE. Raises InputError below three experts with
+    shared items.
     """
     x, ratings = np.asarray(x, dtype=float), np.asarray(ratings, dtype=float)
     if ratings.ndim != 2 or x.shape != ratings.shape[:1]:
         raise InputError(f"x must be (items,) and ratings (items, raters); got {x.shape} and {ratings.shape}")
     cluster = np.arange(len(x)) if cluster is None else np.unique(cluster, return_inverse=True)[1]
-    differences = _differences(x, ratings, cluster)
+    differences = _differences(x, ratings, cluster, match)
     if reason := _too_few(differences):
         raise InputError(reason)
     return _decide([differences], 0, epsilon, q, tuple(str(r) for r in range(ratings.shape[1])))
 
 
-def _differences(x: np.ndarray, ratings: np.ndarray, cluster: np.ndarray) -> dict[int, LeftOut]:
+def _differences(x: np.ndarray, ratings: np.ndarray, cluster: np.ndarray, match: bool = False) -> dict[int, LeftOut]:
     """Per left-out rater: (judge at least as near, rater at least as near, cluster), one entry per usable item."""
     there = np.isfinite(ratings)
     found: dict[int, LeftOut] = {}
@@ -152,8 +179,10 @@ def _differences(x: np.ndarray, ratings: np.ndarray, cluster: np.ndarray) -> dic
             continue
         rest = np.where(others, ratings, np.nan)[use]
         # Sums of squares order as RMSE does; rounding keeps float noise from deciding ties, which count for both.
-        judge = np.round(np.nansum((x[use, None] - rest) ** 2, axis=1), 9)
-        rater = np.round(np.nansum((ratings[use, r, None] - rest) ** 2, axis=1), 9)
+        judge, rater = ((values[use, None] - rest) ** 2 for values in (x, ratings[:, r]))
+        if match:  # each mismatch costs one, however far apart the codes are
+            judge, rater = (np.where(np.isfinite(rest), cost > 0, 0.0) for cost in (judge, rater))
+        judge, rater = (np.round(np.nansum(cost, axis=1), 9) for cost in (judge, rater))
         found[r] = (judge <= rater, rater <= judge, cluster[use])
     return found
 
@@ -208,12 +237,32 @@ def _p_value(judge: np.ndarray, rater: np.ndarray, cluster: np.ndarray, epsilon:
         means = np.bincount(group, d) / np.bincount(group)
         if groups < 2 or np.ptp(means) == 0:
             return float(means.mean() >= epsilon), "sign of the difference: it never varies"
-        return float(
-            stats.wilcoxon(means - epsilon, alternative="less").pvalue
-        ), "Wilcoxon signed ranks of cluster means"
+        return signed_rank_test(means - epsilon), "Wilcoxon signed ranks of cluster means"
     mean = d.mean()
     sums = np.bincount(group, d - mean)
     error = np.sqrt(groups / max(groups - 1, 1) * (sums @ sums)) / len(d)
     if groups < 2 or error < 1e-12:
         return float(mean >= epsilon), "sign of the difference: it never varies"
     return float(stats.t.cdf((mean - epsilon) / error, groups - 1)), "t-test, clustered"
+
+
+def signed_rank_test(d: np.ndarray) -> float:
+    """One-sided p-value of Wilcoxon's signed ranks (1945) against a median of `d` (n,) below 0, zeros dropped.
+
+    As scipy's, which enumerates all signs where few values are tied; the same distribution is summed up here at once.
+
+    >>> signed_rank_test(np.array([-1.0, -1.0, -2.0, 0.5]))
+    0.125
+    """
+    few = len(d) <= MOST_ENUMERATED and (len(np.unique(np.abs(d))) < len(d) or bool((d == 0).any()))
+    if not (d != 0).any():
+        return 1.0
+    if not few:
+        return float(stats.wilcoxon(d, alternative="less").pvalue)
+    d = d[d != 0]
+    twice = np.round(2 * stats.rankdata(np.abs(d))).astype(int)  # mid-ranks are halves
+    ways = np.zeros(int(twice.sum()) + 1)
+    ways[0] = 1
+    for rank in twice:
+        ways[rank:] = ways[rank:] + ways[:-rank]
+    return float(ways[: int(twice[d > 0].sum()) + 1].sum() / ways.sum())

@@ -183,13 +183,13 @@ def resample(cells: Sequence[Cell], n_clusters: int, resamples: int, seed: int) 
     found = []
     for portion in _portions(cells):
         blocks = (cluster_weights(n_clusters, b, seed) for b in range(-(-resamples // BLOCK)))
-        found += _collect(portion, blocks, n_clusters, resamples)
+        found += collect(portion, blocks, n_clusters, resamples)
     return found
 
 
 def point(cells: Sequence[Cell], n_clusters: int) -> list[dict[str, float]]:
     """Every statistic of every cell on the data as they are."""
-    found = _collect(cells, iter([np.ones((n_clusters, 1), dtype=np.float32)]), n_clusters, 1)
+    found = collect(cells, iter([np.ones((n_clusters, 1), dtype=np.float32)]), n_clusters, 1)
     return [{name: float(values[0]) for name, values in cell.items()} for cell in found]
 
 
@@ -203,7 +203,7 @@ def jackknife(cells: Sequence[Cell], n_clusters: int) -> list[dict[str, np.ndarr
             weights[left_out, left_out - start] = 0.0
             yield weights
 
-    return [found for portion in _portions(cells) for found in _collect(portion, blocks(), n_clusters, n_clusters)]
+    return [found for portion in _portions(cells) for found in collect(portion, blocks(), n_clusters, n_clusters)]
 
 
 def _portions(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
@@ -221,9 +221,13 @@ def _portions(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
         yield portion
 
 
-def _collect(
+def collect(
     cells: Sequence[Cell], blocks: Iterator[np.ndarray], n_clusters: int, total: int
 ) -> list[dict[str, np.ndarray]]:
+    """Every statistic of every cell under `total` weightings that come in `blocks` of (n_clusters, at most 64) counts.
+
+    For other designs than `resample` and `jackknife`. Per cell a dict of (total,) arrays, NaN where undefined.
+    """
     bank = _Bank(cells, n_clusters)
     held = max(1, min(MOST_BLOCKS, BUFFER_BYTES // (BLOCK * (4 * bank.table_rows + 8 * bank.sum_rows) + 1)))
     width = min(held * BLOCK, total)
@@ -262,6 +266,32 @@ def interval(
     low = _quantile(np.where(np.isfinite(draws), draws, -np.inf), low_at)
     high = _quantile(np.where(np.isfinite(draws), draws, np.inf), high_at)
     return low, high, undefined
+
+
+def estimate(
+    value: float, n: int, draws: np.ndarray, clusters: int, alpha: float, jack: np.ndarray | None = None
+) -> Estimate:
+    """A value with the interval of its resamples, or with the reason why there is none."""
+    if clusters < FEWEST_CLUSTERS:
+        return Estimate(value, n, reason=f"no interval: {clusters} clusters, at least {FEWEST_CLUSTERS} are needed")
+    low, high, undefined = interval(draws, alpha, value if jack is not None else None, jack)
+    reason = None
+    if low is None or high is None:
+        reason = (
+            f"no interval: {undefined} of {len(draws)} resamples are undefined"
+            if undefined
+            else "no interval: every resample lies on one side of the value"
+        )
+    return Estimate(value, n, low, high, reason, undefined)
+
+
+def few_clusters(clusters: int) -> tuple[str, ...]:
+    """The remark that so few clusters need, if any."""
+    if FEWEST_CLUSTERS <= clusters < FEW_CLUSTERS:
+        return (f"{clusters} clusters: intervals are too short below {FEW_CLUSTERS}",)
+    if clusters < FEWEST_CLUSTERS:
+        return (f"{clusters} clusters: no intervals below {FEWEST_CLUSTERS}",)
+    return ()
 
 
 def _quantile(draws: np.ndarray, share: float) -> float | None:

@@ -26,7 +26,7 @@ from .calibration_maps import METHODS, method_for
 from .calibration_record import Calibration, DimensionCalibration
 from .ceiling import mean_of_experts
 from .conformal import distribution_sd
-from .ratings import ITEM, Panel, _normalise, read_panel
+from .ratings import ITEM, Panel, normalise, read_panel
 from .reliability import level_counts, scale_values
 
 __all__ = ["Calibration", "DimensionCalibration", "calibrate"]
@@ -73,7 +73,7 @@ def calibrate(
     j = panel.judge_names.index(judge)
     labelled = np.isfinite(panel.experts).any(axis=2) & np.isfinite(panel.judges[:, :, j])
     fold = _folds(panel, labelled.any(axis=0), folds, seed)
-    items = _normalise(frame).select(ITEM).unique().sort(ITEM)
+    items = normalise(frame).select(ITEM).unique().sort(ITEM)
     found, unseen = [], []
     for d in range(len(panel.dimensions)):
         one = _Dimension(panel, d, j, labelled[d], fold)

@@ -11,6 +11,7 @@ from .pair import Pair
 
 STATISTICS = ("mae", "rmse", "within_0.5", "within_1", "pearson", "spearman", "kendall_tau_b", "ccc")
 ABSOLUTE = STATISTICS[:4]
+RANKS = {"loo_rank.judge_beats_expert": ("mae", -1), "loo_rank.judge_orders_better": ("spearman", 1)}
 FEWEST_ITEMS = 10  # an expert with fewer leave-one-out items in a dimension is listed and left out
 
 
@@ -63,7 +64,7 @@ class Ceiling:
     def names() -> list[str]:
         """Keys of `statistics`."""
         of_all = [f"{group}.{s}" for group in ("loo_judge", "loo_expert", "judge_minus_expert") for s in STATISTICS]
-        return [*of_all, *(f"loo_constant.{s}" for s in ABSOLUTE), "loo_rank.judge_beats_expert"]
+        return [*of_all, *(f"loo_constant.{s}" for s in ABSOLUTE), *RANKS]
 
     @property
     def grid_error(self) -> float:
@@ -72,8 +73,9 @@ class Ceiling:
     def statistics(self, found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Arrays (B,) named loo_judge.*, loo_expert.*, loo_constant.*, judge_minus_expert.* and loo_rank.
 
-        `loo_rank.judge_beats_expert`: share of experts whose own error is larger than the judge's on the same
-        targets (equal: one half). An average over experts is undefined where it is for any of them.
+        loo_rank, the judge's percentile among the experts: share of them whose own error is larger than the judge's on
+        the same targets (judge_beats_expert) and whose Spearman correlation is smaller (judge_orders_better); equal
+        counts one half. An average over experts is undefined where it is for any of them.
         """
         judge = [pair.statistics(found) for pair in self.judge]
         expert = [pair.statistics(found) for pair in self.expert]
@@ -85,15 +87,17 @@ class Ceiling:
             out[f"judge_minus_expert.{name}"] = out[f"loo_judge.{name}"] - out[f"loo_expert.{name}"]
         for name in ABSOLUTE:
             out[f"loo_constant.{name}"] = np.mean([s[name] for s in constant], axis=0)
-        gap = np.stack([e["mae"] - j["mae"] for j, e in zip(judge, expert, strict=True)])
-        wins = np.where(np.abs(gap) <= 1e-12, 0.5, gap > 0)
-        out["loo_rank.judge_beats_expert"] = np.where(np.isfinite(gap).all(axis=0), wins.mean(axis=0), np.nan)
+        for key, (name, sign) in RANKS.items():
+            gap = np.stack([sign * (j[name] - e[name]) for j, e in zip(judge, expert, strict=True)])
+            wins = np.where(np.abs(gap) <= 1e-12, 0.5, gap > 0)
+            out[key] = np.where(np.isfinite(gap).all(axis=0), wins.mean(axis=0), np.nan)
         return out
 
     def why_undefined(self, name: str, names: tuple[str, ...]) -> str:
         """The first expert for whom a statistic does not exist, and why."""
-        group = self.expert if name.startswith("loo_expert") else self.judge
-        for r, pair in zip(self.raters, group, strict=True):
+        of_expert, of_judge = (list(zip(self.raters, pairs, strict=True)) for pairs in (self.expert, self.judge))
+        group = of_expert if name.startswith("loo_expert") else of_judge
+        for r, pair in group if name.startswith("loo_") and name not in RANKS else [*group, *of_expert]:
             x, t = pair.x[np.isfinite(pair.x)], pair.t[np.isfinite(pair.t)]
             if np.ptp(x) == 0 or np.ptp(t) == 0:
                 return f"with expert {names[r]} left out: {pair.why_undefined()}"

@@ -71,7 +71,7 @@ def _subgroup_tables(rows: Sequence[GroupErrors], largest: Sequence[LargestGap],
             start += [_p(p[name], foot, gap.reason) for p in (row.p_values, row.p_adjusted)]
         gaps.append(start)
     lines = table(["Dimension", "Group", "n (cases)", "Bias", "MAE", "Within 1", "Spearman"], errors, left=3)
-    if gaps:
+    if any(row.p_values[name] is not None for row in rows if row.group is not None for name in TESTED):
         header = [part for name in TESTED for part in (f"{SHORT[name]} gap", "p", "p adjusted")]
         lines += table(["Dimension", "Group", *header], gaps, left=2)
     lines += _largest(largest, label, foot, level)

@@ -15,7 +15,7 @@ from ..judge.errors import InputError
 from ..judge.records import STATES
 from .agreement import check_settings, few_clusters
 from .bootstrap import Estimate
-from .ratings import ITEM, _clusters, _normalise, _refuse_duplicates
+from .ratings import ITEM, clusters_of_cases, normalise, refuse_duplicates
 from .ratios import per_cluster, ratios
 
 MISSING_SHARE = 0.01  # above it, the bounds of a mean stand beside it
@@ -132,14 +132,14 @@ def leaderboard(
     """
     check_settings(resamples, 0.05)
     name, kind = choose_rater(frame, rater)
-    rows = _normalise(frame.filter((pl.col("rater") == name) & (pl.col("rater_kind") == kind)))
-    _refuse_duplicates(rows)
+    rows = normalise(frame.filter((pl.col("rater") == name) & (pl.col("rater_kind") == kind)))
+    refuse_duplicates(rows)
     if strange := sorted(set(rows["dimension"]) - set(dimensions)):
         raise InputError(f"'{strange[0]}' is no dimension of these: {', '.join(dimensions)}")
     low, high = min(levels), max(levels)
     if outside := rows.filter(~pl.col("score").is_between(low, high)).height:
         raise InputError(f"{outside} scores lie outside {low} to {high}; read the ratings with their rubric")
-    of_case = _clusters(rows, clusters)
+    of_case = clusters_of_cases(rows, clusters)
     items = rows.select(ITEM).unique().sort(ITEM).with_row_index("item")
     scores = _scores(rows, items, dimensions)
     table = np.column_stack([scores, scores.mean(axis=1)])

@@ -34,8 +34,8 @@ class Pair:
         there = np.isfinite(x) & np.isfinite(t)
         self.x, self.t = np.where(there, x, np.nan), np.where(there, t, np.nan)
         self._code = code
-        row, x_values, x_binned = _places(self.x, code, MOST_VALUES)
-        column, self.targets, t_binned = _places(self.t, code, MOST_TARGETS)
+        row, x_values, x_binned = places(self.x, code, MOST_VALUES)
+        column, self.targets, t_binned = places(self.t, code, MOST_TARGETS)
         self.targets = self.targets if len(self.targets) else np.zeros(1)
         sums.add(f"{name}.moments", moment_features(self.x, self.t, centre))
         sums.add_table(f"{name}.table", row, column, (max(1, len(x_values)), len(self.targets)))
@@ -101,8 +101,14 @@ class Pair:
         return {f"constant.{k}": v - float(coarse[k][0]) for k, v in exact.items()}
 
 
-def _places(values: np.ndarray, code: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Place of each code's value among the distinct ones (-1: missing), those values, and whether they were binned."""
+def places(
+    values: np.ndarray, code: np.ndarray, most: int, n_bins: int = MOST_VALUES
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Place of each code's value among the distinct ones (-1: missing), those values, and whether they were binned.
+
+    `values` (codes,), `code` (items,). More than `most` distinct values go to `n_bins` bins of equal count, each given
+    its mean.
+    """
     there = np.isfinite(values)
     _, first, place = np.unique(np.round(values[there], 9), return_index=True, return_inverse=True)
     distinct = values[there][first]
@@ -113,7 +119,7 @@ def _places(values: np.ndarray, code: np.ndarray, most: int) -> tuple[np.ndarray
     counts = np.bincount(code, minlength=len(values))[there].astype(float)
     weight = np.bincount(place, weights=counts, minlength=len(distinct))
     middle = (np.cumsum(weight) - weight / 2) / weight.sum()
-    _, bins = np.unique(np.minimum((middle * MOST_VALUES).astype(int), MOST_VALUES - 1), return_inverse=True)
+    _, bins = np.unique(np.minimum((middle * n_bins).astype(int), n_bins - 1), return_inverse=True)
     size = np.bincount(bins, weights=weight)
     full[there] = bins[place]
     return full, np.bincount(bins, weights=weight * distinct) / size, True

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..judge.errors import InputError
-from .bootstrap import BLOCK, FEWEST_CLUSTERS, Cell, Sums, _collect, interval, point
+from .bootstrap import BLOCK, FEWEST_CLUSTERS, Cell, Sums, collect, interval, point
 from .ceiling import mean_of_experts
 from .judge_cell import JudgeCell
 from .panel_cell import PanelCell
@@ -120,7 +120,7 @@ class Pilot:
                     counts = np.bincount((picks * width + np.arange(width)).ravel(), minlength=population * width)
                     yield counts.reshape(population, width).astype(np.float32)
 
-        found = _collect([cell], blocks(), population, len(members) * draws)[0]
+        found = collect([cell], blocks(), population, len(members) * draws)[0]
         return found[self.statistic.removeprefix("panel.")]
 
     def _cell(self, systems: int, raters: int) -> tuple[Cell, int]:

@@ -17,7 +17,7 @@ from .bootstrap import FEWEST_CLUSTERS
 from .ceiling import mean_of_experts
 from .leaderboard import Group
 from .ppi_mean import Fit, PredictionPowered, fit, ppi_mean, report
-from .ratings import ITEM, _normalise, read_panel
+from .ratings import ITEM, normalise, read_panel
 
 __all__ = ["FEWEST_RATED_CASES", "PPILeaderboard", "PredictionPowered", "ppi_leaderboard", "ppi_mean"]
 
@@ -123,7 +123,7 @@ def ppi_leaderboard(
     x = panel.judges[:, :, panel.judge_names.index(judge)]
     tables = [np.vstack([scores, scores.mean(axis=0)]) for scores in (y, x)]
     columns: list[str | None] = [*panel.dimensions, None]
-    items = _normalise(frame).select(ITEM).unique().sort(ITEM)
+    items = normalise(frame).select(ITEM).unique().sort(ITEM)
     arms = items["arm"].to_numpy()
     groups = [(str(system), str(arm)) for system, arm in items.select("system", "arm").unique().sort("*").iter_rows()]
     member = {g: (np.array(panel.systems)[panel.system] == g[0]) & (arms == g[1]) for g in groups}

@@ -15,7 +15,7 @@ from ..judge.records import STATES
 from .agreement import check_settings, estimate, few_clusters
 from .bootstrap import Estimate
 from .multiplicity import adjust
-from .ratings import ITEM, _clusters, _normalise, _refuse_duplicates
+from .ratings import ITEM, clusters_of_cases, normalise, refuse_duplicates
 from .ratios import per_cluster, ratios, sum_draws
 from .statistics import SLACK, TINY, moment_features, moment_statistics
 
@@ -154,13 +154,13 @@ def _probe(
     own: pl.DataFrame, probed: pl.DataFrame, clusters: Mapping[str, str] | None, dimensions: Sequence[str],
     judge: str, probe: str, resamples: int, seed: int, truth: pl.DataFrame | None,
 ) -> Iterator[ProbeResult]:  # fmt: skip
-    own, probed = _normalise(own), _normalise(probed)
+    own, probed = normalise(own), normalise(probed)
     for frame in (own, probed):
-        _refuse_duplicates(frame)
+        refuse_duplicates(frame)
     if strange := sorted(set(probed["dimension"]) - set(dimensions)):
         raise InputError(f"'{strange[0]}' is no dimension of these: {', '.join(dimensions)}")
     _refuse_other_texts(own, probed)
-    of_case = _clusters(probed, clusters)
+    of_case = clusters_of_cases(probed, clusters)
     names = sorted(set(of_case.values()))
     place = {name: number for number, name in enumerate(names)}
     pairs = _means(probed, "probed").join(_means(own, "own"), on=[*ITEM, "dimension"], how="left")

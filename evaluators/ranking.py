@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .statistics import SLACK, _ratio
+from .statistics import SLACK, ratio
 
 FEWEST_SYSTEMS = 3  # two points always correlate perfectly
 
@@ -12,28 +12,30 @@ FEWEST_SYSTEMS = 3  # two points always correlate perfectly
 def within_case_features(
     x: np.ndarray, t: np.ndarray, case: np.ndarray, cluster: np.ndarray, n_clusters: int
 ) -> np.ndarray:
-    """Features (2, clusters): pairs of narratives of one case that the experts rank, and those the judge ranks alike.
+    """Features (4, clusters) of pairs of narratives of one case: ranked by the experts, ranked alike by the judge
+    (a tie of the judge counts one half), tied by the judge among those ranked, tied by the experts.
 
-    `x`, `t`, `case`, `cluster` (items,). A tie of the judge counts one half; pairs tied by the experts do not count.
+    `x`, `t`, `case`, `cluster` (items,). Pairs that the experts tie are in the last row only.
     """
     order = np.argsort(case, kind="stable")
     x, t, case, cluster = x[order], t[order], case[order], cluster[order]
-    found = np.zeros((2, n_clusters))
+    found = np.zeros((4, n_clusters))
     for lag in range(1, len(x)):
         first = np.flatnonzero(case[lag:] == case[:-lag])
         if not len(first):
             break
         dx, dt = x[first + lag] - x[first], t[first + lag] - t[first]
         ranked = np.abs(dt) > SLACK
-        alike = np.where(np.abs(dx) <= SLACK, 0.5, (dx > 0) == (dt > 0))
-        found[0] += np.bincount(cluster[first][ranked], minlength=n_clusters)
-        found[1] += np.bincount(cluster[first][ranked], weights=alike[ranked], minlength=n_clusters)
+        tied = np.abs(dx) <= SLACK
+        alike = np.where(tied, 0.5, (dx > 0) == (dt > 0))
+        for row, weight in enumerate((ranked, ranked * alike, ranked & tied, ~ranked)):
+            found[row] += np.bincount(cluster[first], weights=weight, minlength=n_clusters)
     return found
 
 
 def pairwise_accuracy(sums: np.ndarray) -> np.ndarray:
-    """Share of ranked pairs within a case that are ordered alike, from sums (2, B) of `within_case_features`."""
-    return _ratio(sums[1], sums[0])
+    """Share of ranked pairs within a case that are ordered alike, from sums (4, B) of `within_case_features`."""
+    return ratio(sums[1], sums[0])
 
 
 def system_features(
@@ -68,10 +70,10 @@ def system_statistics(sums: np.ndarray) -> dict[str, np.ndarray]:
         complete = np.where(np.all(count > 0, axis=0), 1.0, np.nan)
         ranked = (st != 0).sum(axis=0)
         alike = ((sx == st) & (st != 0)).sum(axis=0) + 0.5 * ((sx == 0) & (st != 0)).sum(axis=0)
-        found = {"accuracy": _ratio(alike, ranked) * complete, "mae": np.abs(x - t).mean(axis=0) * complete}
+        found = {"accuracy": ratio(alike, ranked) * complete, "mae": np.abs(x - t).mean(axis=0) * complete}
         if systems < FEWEST_SYSTEMS:
             return found | dict.fromkeys(("pearson", "spearman", "kendall_tau_b"), np.full(sums.shape[-1], np.nan))
-        tau = _ratio((sx * st).sum(axis=0), np.sqrt((sx != 0).sum(axis=0)) * np.sqrt((st != 0).sum(axis=0)))
+        tau = ratio((sx * st).sum(axis=0), np.sqrt((sx != 0).sum(axis=0)) * np.sqrt((st != 0).sum(axis=0)))
         # A mid-rank is half the sum of signs against all others, up to a constant.
         rho = _correlation(dx.sum(axis=1), dt.sum(axis=1))
         return found | {
@@ -90,4 +92,4 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     a, b = a - a.mean(axis=0), b - b.mean(axis=0)
     va, vb = (a * a).sum(axis=0), (b * b).sum(axis=0)
     va, vb = np.where(va > SLACK**2, va, 0.0), np.where(vb > SLACK**2, vb, 0.0)
-    return _ratio((a * b).sum(axis=0), np.sqrt(va) * np.sqrt(vb))
+    return ratio((a * b).sum(axis=0), np.sqrt(va) * np.sqrt(vb))

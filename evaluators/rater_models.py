@@ -13,7 +13,7 @@ from ..judge.errors import InputError
 from .agreement import check_settings, estimate, few_clusters
 from .bootstrap import Estimate
 from .ceiling import mean_of_experts
-from .ratings import ITEM, Panel, _normalise, read_panel
+from .ratings import ITEM, Panel, normalise, read_panel
 from .ratios import sum_draws
 from .reliability import scale_values
 from .statistics import SLACK
@@ -231,7 +231,7 @@ def consensus(
     panel = read_panel(frame, levels, cluster)
     if method in ("additive", "dawid-skene"):
         _identified(panel)
-    rows = _normalise(frame)
+    rows = normalise(frame)
     keys = rows.select(ITEM).unique().sort(ITEM)
     if "patient_id" in rows.columns:
         patients = rows.select("case_id", "patient_id").unique("case_id")

@@ -11,11 +11,11 @@ import polars as pl
 
 from ..judge.errors import InputError
 from ..judge.records import RATER_KINDS, STAGES
+from .rating_checks import ITEM, Scores, panel_checks
 
 REQUIRED = ("case_id", "system", "rater", "rater_kind", "dimension", "score")
 DEFAULTS: dict[str, Any] = {"arm": "image_only", "sample": 0, "stage": "independent", "repeat": 0}
-ITEM = ["case_id", "system", "arm", "sample"]
-LISTED = 50  # at most so many offending rows stand in a result; all are counted
+MOST_SHOWN = 5  # values named in a message
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,9 @@ def read_panel(
     levels = tuple(int(level) for level in levels)
     if len(levels) < 2 or list(levels) != sorted(set(levels)):
         raise InputError(f"rubric levels must be at least two rising whole numbers, such as (0, 1, 2); got {levels}")
-    frame = _normalise(frame)
-    clusters = _clusters(frame, cluster)
+    frame = normalise(frame)
+    clusters = clusters_of_cases(frame, cluster)
     low, high = levels[0], levels[-1]
-    outside = frame.filter((pl.col("score") < low) | (pl.col("score") > high))
     planned = frame
     if not keep_out_of_range:
         frame = frame.with_columns(pl.when(pl.col("score").is_between(low, high)).then(pl.col("score")).alias("score"))
@@ -89,7 +88,7 @@ def read_panel(
         experts = experts.with_columns(("#" + (slot + 1).cast(pl.String)).alias("rater"))
     elif (planned.filter(is_expert)["rater"] == "").any():
         raise InputError("column rater is empty in some adjudicated expert rows only; name all experts or none")
-    _refuse_duplicates(pl.concat([experts, judges]))
+    refuse_duplicates(pl.concat([experts, judges]))
 
     items = frame.select(ITEM).unique().sort(ITEM).with_row_index("item")
     dimensions = tuple(frame["dimension"].unique(maintain_order=True))
@@ -107,21 +106,17 @@ def read_panel(
     case = _positions(items["case_id"], case_ids)
     names = [clusters[c] for c in case_ids]
     unique_clusters, cluster_of_case = np.unique(np.array(names, dtype=object).astype(str), return_inverse=True)
-    checks = {
-        **_counts(planned, first, items, levels),
-        "stage": stage,
-        "identity": identity,
-        "out_of_range": {
-            "count": outside.height,
-            "used": bool(outside.height and keep_out_of_range),
-            "scale": [low, high],
-            "rows": outside.select([*ITEM, "rater", "rater_kind", "dimension", "score"]).head(LISTED).to_dicts(),
-        },
-        "raters": [
-            *_rater_checks(y, dimensions, rater_names, "expert", levels, np.isfinite(y).any(axis=2)),
-            *_rater_checks(x, dimensions, judge_names, "judge", levels, _planned(judges, items, dimensions)),
-        ],
-    }
+    checks = panel_checks(
+        planned,
+        first,
+        Scores("expert", rater_names, y, np.isfinite(y).any(axis=2)),
+        Scores("judge", judge_names, x, _planned(judges, items, dimensions)),
+        dimensions,
+        levels,
+        stage,
+        identity,
+        keep_out_of_range,
+    )
     return Panel(
         levels=levels,
         dimensions=dimensions,
@@ -142,12 +137,24 @@ def read_panel(
     )
 
 
-def _normalise(frame: pl.DataFrame) -> pl.DataFrame:
+def normalise(frame: pl.DataFrame) -> pl.DataFrame:
+    """A long table of ratings with every column that `read_panel` uses, in one type, with defaults filled in.
+
+    Text columns are strings, score is a float, sample and repeat are whole numbers, an absent expert name is "", state
+    is there. Rows and their order stay. Raises InputError as `read_panel` does, duplicates and clusters aside.
+    """
     if missing := [name for name in REQUIRED if name not in frame.columns]:
         raise InputError(f"ratings lack the column(s) {', '.join(missing)}; they have {', '.join(frame.columns)}")
     frame = frame.with_columns(
         (pl.col(k).fill_null(v) if k in frame.columns else pl.lit(v)).alias(k) for k, v in DEFAULTS.items()
     )
+    if isinstance(frame["score"].dtype, pl.Categorical | pl.Enum):  # a cast would give their codes
+        frame = frame.with_columns(pl.col("score").cast(pl.String))
+    if words := _words(frame["score"]):
+        raise InputError(
+            f"column score of the ratings holds {words}, but scores must be numbers; "
+            "categories and pairwise votes go to evaluators.votes: agree_votes(frame)"
+        )
     try:
         frame = frame.with_columns(pl.col("score").cast(pl.Float64), pl.col("sample", "repeat").cast(pl.Int64))
     except pl.exceptions.PolarsError as error:
@@ -176,7 +183,19 @@ def _normalise(frame: pl.DataFrame) -> pl.DataFrame:
     return frame
 
 
-def _clusters(frame: pl.DataFrame, cluster: Mapping[str, str] | None) -> dict[str, str]:
+def _words(scores: pl.Series) -> str:
+    """The first values of a text column that are no numbers, quoted; "" if there are none."""
+    if scores.dtype != pl.String:
+        return ""
+    wrong = scores.filter(scores.is_not_null() & scores.cast(pl.Float64, strict=False).is_null())
+    return ", ".join(repr(word[:40]) for word in wrong.unique(maintain_order=True).head(MOST_SHOWN))
+
+
+def clusters_of_cases(frame: pl.DataFrame, cluster: Mapping[str, str] | None) -> dict[str, str]:
+    """The unit that is resampled per case_id: from `cluster`, else the column patient_id, else the case itself.
+
+    `frame`: rows from `normalise`. Raises InputError if `cluster` lacks a case or a case has two patients.
+    """
     cases = frame["case_id"].unique(maintain_order=True)
     if cluster is not None:
         if lost := [c for c in cases if c not in cluster]:
@@ -193,7 +212,8 @@ def _clusters(frame: pl.DataFrame, cluster: Mapping[str, str] | None) -> dict[st
     return {c: f"p:{p}" if p else f"c:{c}" for c, p in pairs.iter_rows()}
 
 
-def _refuse_duplicates(frame: pl.DataFrame) -> None:
+def refuse_duplicates(frame: pl.DataFrame) -> None:
+    """InputError if two rows from `normalise` rate the same thing: narrative, dimension, rater and repeat."""
     key = [*ITEM, "dimension", "rater", "rater_kind", "repeat"]
     if (twice := frame.filter(pl.struct(key).is_duplicated())).height:
         raise InputError(f"{twice.height} rows share their key ({', '.join(key)}), first: {_where(twice)}")
@@ -250,60 +270,3 @@ def _distributions(
         [f"_{k}" for k in range(levels)]
     ).to_numpy()
     return table
-
-
-def _counts(planned: pl.DataFrame, first: pl.DataFrame, items: pl.DataFrame, levels: Sequence[int]) -> dict[str, Any]:
-    states = planned.group_by("rater_kind", "state").len().sort("rater_kind", "state")
-    return {
-        "levels": list(levels),
-        "cases": items["case_id"].n_unique(),
-        "systems": items["system"].n_unique(),
-        "items": items.height,
-        "rows": planned.height,
-        "expert_ratings": first.height,
-        "expert_repeats_not_used": planned.filter((pl.col("rater_kind") == "expert") & (pl.col("repeat") > 0)).height,
-        "states": {
-            kind: {row["state"]: row["len"] for row in states.filter(pl.col("rater_kind") == kind).to_dicts()}
-            for kind in RATER_KINDS
-        },
-    }
-
-
-def _rater_checks(
-    scores: np.ndarray,
-    dimensions: Sequence[str],
-    names: Sequence[str],
-    kind: str,
-    levels: Sequence[int],
-    planned: np.ndarray,
-) -> list[dict[str, Any]]:
-    """Per rater and dimension: how many are missing, whether the rater ever varies, ties and use of the levels.
-
-    `planned`: (dimensions, items) for experts: rated by any expert; (dimensions, items, judges) for judges: asked for.
-    """
-    found = []
-    for r, name in enumerate(names):
-        for d, dimension in enumerate(dimensions):
-            asked = planned[d] if planned.ndim == 2 else planned[d, :, r]
-            given = scores[d, :, r]
-            given = given[np.isfinite(given)]
-            values, counts = np.unique(given, return_counts=True)
-            n, n_asked = len(given), int(asked.sum())
-            largest = int(counts.max()) if n else 0
-            found.append(
-                {
-                    "rater": name,
-                    "kind": kind,
-                    "dimension": dimension,
-                    "n": n,
-                    "planned": n_asked,
-                    "missing_share": (n_asked - n) / n_asked if n_asked else None,
-                    "constant": n > 0 and len(values) == 1,
-                    "distinct_values": len(values),
-                    # Share of pairs of items that this rater cannot rank.
-                    "tied_share": float((counts * (counts - 1.0)).sum() / (n * (n - 1.0))) if n > 1 else None,
-                    "largest_level_share": largest / n if n else None,
-                    "level_use": {str(k): int((np.floor(given + 0.5) == k).sum()) for k in levels},
-                }
-            )
-    return found

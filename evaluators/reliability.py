@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import rankdata
 
 from ..judge.errors import InputError
-from .statistics import SLACK, _ratio, running_sum
+from .statistics import SLACK, ratio, running_sum
 
 STEPS = (1.0, 0.5, 0.25, 0.2, 0.1)
 METRICS = ("nominal", "ordinal", "interval")
+MOST_TABULATED = 64  # distinct values up to which alpha goes by its matrix of coincidences
 
 
 def scale_values(levels: Sequence[int], scores: np.ndarray) -> np.ndarray | None:
@@ -76,7 +78,7 @@ def alpha_from_coincidences(packed: np.ndarray, values: np.ndarray, metric: str)
             first = np.einsum("lb,lb->b", marginal, place)
             expected = n * np.einsum("lb,lb,lb->b", marginal, place, place) - first * first
             expected = np.where(expected > SLACK * n * n, expected, 0.0)
-        return 1.0 - _ratio((n - 1) * observed, expected)
+        return 1.0 - ratio((n - 1) * observed, expected)
 
 
 def krippendorff_alpha(ratings: np.ndarray, metric: str = "ordinal") -> float | None:
@@ -94,8 +96,48 @@ def krippendorff_alpha(ratings: np.ndarray, metric: str = "ordinal") -> float | 
     values = np.unique(ratings[np.isfinite(ratings)])
     if not len(values):
         return None
+    if len(values) > MOST_TABULATED:
+        if metric == "nominal":
+            return _none(_nominal_alpha(ratings))
+        places = _places_of_pairable(ratings) if metric == "ordinal" else ratings - values.mean()
+        return _none(interval_alpha(interval_alpha_features(places).sum(axis=1, keepdims=True))[0])
     sums = coincidence_features(level_counts(ratings, values)).sum(axis=1, keepdims=True)
     return _none(alpha_from_coincidences(sums, values, metric)[0])
+
+
+def interval_alpha_features(ratings: np.ndarray) -> np.ndarray:
+    """Features (4, items) whose sums give the interval alpha of any real numbers; `ratings` (items, raters) centred."""
+    there = np.isfinite(ratings)
+    m = there.sum(axis=1)
+    y = np.where(there & (m > 1)[:, None], ratings, 0.0)
+    first, second = y.sum(axis=1), (y * y).sum(axis=1)
+    return np.stack([np.where(m > 1, m, 0.0), first, second, (m * second - first**2) / np.maximum(m - 1, 1)])
+
+
+def interval_alpha(sums: np.ndarray) -> np.ndarray:
+    """Krippendorff's alpha, interval metric, from sums of `interval_alpha_features` (4, B)."""
+    n, first, second, within = sums
+    expected = n * second - first * first
+    return 1.0 - ratio((n - 1) * within, np.where(expected > SLACK * n * n, expected, 0.0))
+
+
+def _places_of_pairable(ratings: np.ndarray) -> np.ndarray:
+    """Mid-ranks among the pairable values, centred: the places whose distance is the ordinal metric."""
+    there = np.isfinite(ratings) & (np.isfinite(ratings).sum(axis=1) > 1)[:, None]
+    places = np.full(ratings.shape, np.nan)
+    places[there] = rankdata(ratings[there]) - (there.sum() + 1) / 2
+    return places
+
+
+def _nominal_alpha(ratings: np.ndarray) -> float:
+    there = np.isfinite(ratings) & (np.isfinite(ratings).sum(axis=1) > 1)[:, None]
+    n = int(there.sum())
+    alike = (ratings[:, :, None] == ratings[:, None, :]) & there[:, :, None]
+    m = there.sum(axis=1)
+    observed = ((m * m - alike.sum(axis=(1, 2))) / np.maximum(m - 1, 1)).sum()
+    use = np.unique(ratings[there], return_counts=True)[1].astype(float)
+    expected = n * n - (use**2).sum()
+    return 1.0 - (n - 1) * float(observed) / expected if expected > 0 else float("nan")
 
 
 def pair_features(ratings: np.ndarray) -> np.ndarray:
@@ -125,7 +167,7 @@ def ac2(sums: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         seen, use = sums[0] / sums[1], sums[3:] / sums[2]
         chance = _quadratic(size).sum() / (size * (size - 1)) * (use * (1 - use)).sum(axis=0)
-        return np.where(sums[1] > 0, _ratio(seen - chance, 1 - chance), np.nan)
+        return np.where(sums[1] > 0, ratio(seen - chance, 1 - chance), np.nan)
 
 
 def _quadratic(size: int) -> np.ndarray:
@@ -159,22 +201,22 @@ def icc_statistics(sums: np.ndarray, raters: int) -> dict[str, np.ndarray]:
         raters_square = np.where(n_r > 0, s_r**2 / np.where(n_r > 0, n_r, 1.0), 0.0).sum(axis=0)
         grand = plain**2 / total
         k_items, k_raters = sizes / total, (n_r**2).sum(axis=0) / total
-        within = _ratio(squares - items_square, total - items)  # rater + error
-        across = _ratio(squares - raters_square, total - active)  # item + error
+        within = ratio(squares - items_square, total - items)  # rater + error
+        across = ratio(squares - raters_square, total - active)  # item + error
         between = items_square - grand
         free = total - k_items - k_raters + 1
-        error = _ratio((total - k_items) * across + (items - k_raters) * within - between, free)
+        error = ratio((total - k_items) * across + (items - k_raters) * within - between, free)
         item, rater = across - error, within - error
-        one_way = _ratio(between - (items - 1) * within, total - k_items)
+        one_way = ratio(between - (items - 1) * within, total - k_items)
         k = items / inverse
         floor = 1e-12
         return {
-            "icc_1": _ratio(one_way, _above(one_way + within, floor)),
-            "icc_k": _ratio(one_way, _above(one_way + within / k, floor)),
-            "icc_c1": _ratio(item, _above(item + error, floor)),
-            "icc_ck": _ratio(item, _above(item + error / k, floor)),
-            "icc_a1": _ratio(item, _above(item + rater + error, floor)),
-            "icc_ak": _ratio(item, _above(item + (rater + error) / k, floor)),
+            "icc_1": ratio(one_way, _above(one_way + within, floor)),
+            "icc_k": ratio(one_way, _above(one_way + within / k, floor)),
+            "icc_c1": ratio(item, _above(item + error, floor)),
+            "icc_ck": ratio(item, _above(item + error / k, floor)),
+            "icc_a1": ratio(item, _above(item + rater + error, floor)),
+            "icc_ak": ratio(item, _above(item + (rater + error) / k, floor)),
             "raters_per_item": k,
         }
 

@@ -70,8 +70,9 @@ def write_report(
 
     `data`: what was judged, in words. `signature`: everything that moves the scores. `board`, `text_only`: the
     leaderboard by the judge and by a judge without pictures; `calibrated`: by the judge on the experts' scale, with the
-    number of cases set aside for `review`; `ppi`: what the experts would say. `licence`: its page, first of all. `planned`: narratives that were to be
-    judged, where more than the ratings hold. A section not given is named as not run. All foreign text is escaped.
+    number of cases set aside for `review`; `ppi`: what the experts would say; `licence`: its page, first of all.
+    `planned`: narratives that were to be judged, where more than the ratings hold. A section not given is named as not
+    run. All foreign text is escaped.
     """
     labels = _labels(board, synthetic, demonstration, planned)
     own_notes = _notes(diagnosis, triage, agreement, notes)

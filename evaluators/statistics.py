@@ -77,14 +77,14 @@ def moment_statistics(sums: np.ndarray) -> dict[str, np.ndarray]:
             "exact": same / n,
             "within_0.5": near / n,
             "within_1": within / n,
-            "pearson": _ratio(cov, np.sqrt(vx * vt)),
-            "ccc": _ratio(2 * cov, np.where(total > TINY, total, 0.0)),
-            "icc_1": _ratio(rows - within_rows, rows + within_rows),
-            "icc_a1": _ratio(rows - error, rows + error + 2 * (columns - error) / n),
-            "icc_c1": _ratio(rows - error, rows + error),
+            "pearson": ratio(cov, np.sqrt(vx * vt)),
+            "ccc": ratio(2 * cov, np.where(total > TINY, total, 0.0)),
+            "icc_1": ratio(rows - within_rows, rows + within_rows),
+            "icc_a1": ratio(rows - error, rows + error + 2 * (columns - error) / n),
+            "icc_c1": ratio(rows - error, rows + error),
             "loa_low": bias - HALF_WIDTH * sd,
             "loa_high": bias + HALF_WIDTH * sd,
-            "slope": _ratio(2 * (vx - vt), np.where(spread, var_sum, 0.0)),
+            "slope": ratio(2 * (vx - vt), np.where(spread, var_sum, 0.0)),
         }
 
 
@@ -118,9 +118,24 @@ def rank_statistics(table: np.ndarray) -> dict[str, np.ndarray]:
     untied_t = pairs - (columns * (columns - 1)).sum(axis=0) / 2
     with np.errstate(divide="ignore", invalid="ignore"):
         return {
-            "spearman": _ratio(cov, np.sqrt(var_x) * np.sqrt(var_t)),
-            "kendall_tau_b": _ratio(concordance, np.sqrt(untied_x) * np.sqrt(untied_t)),
+            "spearman": ratio(cov, np.sqrt(var_x) * np.sqrt(var_t)),
+            "kendall_tau_b": ratio(concordance, np.sqrt(untied_x) * np.sqrt(untied_t)),
         }
+
+
+def weighted_quantile(weights: np.ndarray, values: np.ndarray, share: float) -> np.ndarray:
+    """The `share` quantile of items repeated as `weights` (V, B) say; `values` (V,) rising. Returns (B,).
+
+    Linear between neighbours, as numpy's default. NaN without items.
+
+    >>> weighted_quantile(np.array([[1.0], [3.0]]), np.array([0.0, 4.0]), 0.25).tolist()
+    [3.0]
+    """
+    upto = np.cumsum(weights, axis=0, dtype=np.float64)
+    place = share * (upto[-1] - 1)
+    low, high = (np.minimum((upto <= at).sum(axis=0), len(values) - 1) for at in (np.floor(place), np.ceil(place)))
+    found = values[low] + (place - np.floor(place)) * (values[high] - values[low])
+    return np.where(upto[-1] >= 1, found, np.nan)
 
 
 def running_sum(values: np.ndarray) -> np.ndarray:
@@ -169,7 +184,21 @@ def quadratic_kappa(table: np.ndarray) -> np.ndarray:
     seen = np.einsum("ij,ijb->b", penalty, counts)
     chance = np.einsum("ib,ib->b", rows, penalty @ columns)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return 1.0 - _ratio(seen * rows.sum(axis=0), chance)
+        return 1.0 - ratio(seen * rows.sum(axis=0), chance)
+
+
+def cohen_kappa(table: np.ndarray) -> np.ndarray:
+    """Cohen's kappa of categories (Cohen 1960) from counts `table` (K, K, B); NaN where both use one category only.
+
+    >>> cohen_kappa(np.array([[20.0, 5.0], [10.0, 15.0]])[:, :, None]).round(6).tolist()
+    [0.4]
+    """
+    counts = table.astype(np.float64, copy=False)
+    n = counts.sum(axis=(0, 1))
+    seen = np.einsum("iib->b", counts) * n
+    chance = np.einsum("ib,ib->b", counts.sum(axis=1), counts.sum(axis=0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return ratio(seen - chance, n * n - chance)
 
 
 def ranked_probability_score(distribution: np.ndarray, ratings: np.ndarray, levels: Sequence[int]) -> np.ndarray:
@@ -191,7 +220,7 @@ def ranked_probability_score(distribution: np.ndarray, ratings: np.ndarray, leve
     return np.where(there.any(axis=1), total / np.maximum(there.sum(axis=1), 1), np.nan)
 
 
-def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+def ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
     """top / bottom, NaN where the bottom is not positive."""
     return np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1.0), np.nan)
 

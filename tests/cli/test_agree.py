@@ -124,6 +124,28 @@ def test_without_experts_there_is_a_card_and_never_a_licence(capsys, tmp_path):
     assert code == 5 and out.lstrip("# ").startswith("PROVISIONAL") and "answers to" in out
 
 
+def test_votes_are_categories_and_not_scores(capsys, tmp_path):
+    draw = np.random.default_rng(0)
+    rows = ["case_id,rater,rater_kind,vote,shown_first"]
+    for c in range(60):
+        truth, first = draw.choice(["A", "B"]), draw.choice(["A", "B"])
+        for rater, kind, right in (
+            ("e1", "expert", 0.9),
+            ("e2", "expert", 0.8),
+            ("e3", "expert", 0.9),
+            ("j", "judge", 0.8),
+        ):
+            vote = truth if draw.random() < right else draw.choice(["A", "B", "tie"])
+            rows.append(f"c{c},{rater},{kind},{vote},{first}")
+    (tmp_path / "votes.csv").write_text("\n".join(rows))
+    code, out, err = call(capsys, "agree", tmp_path / "votes.csv", "--votes", "--resamples", 200)
+    assert code == 0, err
+    assert "Votes: A, B, tie" in out and "alternative annotator test" in out and "shown first" in out
+    assert max(map(len, out.split("\n"))) <= 120
+    code, out, err = call(capsys, "agree", tmp_path / "votes.csv", "--votes", "--json", "--resamples", 200)
+    assert json.loads(out)["categories"] == ["A", "B", "tie"]
+
+
 def test_subgroups_need_the_cases(capsys, tmp_path):
     files = panel(tmp_path, 0.5, cases=30)
     code, _, err = call(capsys, "agree", *files, "--by", "age")

@@ -160,8 +160,12 @@ def test_slots_without_identity_refuse_what_needs_it(simulate):
     frame = simulate().with_columns(pl.when(JUDGE).then(pl.col("rater")).otherwise(pl.lit("")).alias("rater"))
     result = agree(frame, LEVELS, resamples=64)
     assert "no identity" in result.of("j0", "d0")["item.qwk"].reason
+    assert "no identity" in result.of("j0", "d0")["loo_rank.judge_beats_expert"].reason
+    assert result.of("j0", "d0")["loo_expert.mae"].value is not None
     among = result.panel[0].results
-    assert "no identity" in among["icc_a1"].reason
+    for form in ("icc_a1", "icc_ak", "icc_c1", "icc_ck", "attenuation_bound", "complete.icc_a1"):
+        assert among[form].value is None
+        assert "no identity" in among[form].reason
     assert among["icc_1"].value is not None
     assert among["alpha_ordinal"].value is not None
 
@@ -231,6 +235,152 @@ def test_ranked_probability_score_of_a_sure_judge_is_its_error_against_each_expe
     assert found["item.rps"].value == pytest.approx(found["item.mae"].value)
     assert found["item.rps"].high == pytest.approx(found["item.mae"].high)
     assert "item.rps" not in agree(frame.drop("distribution"), LEVELS, resamples=64).of("j0", "d0").results
+
+
+def test_percentiles_of_the_differences(simulate):
+    for continuous in (False, True):
+        frame = simulate(continuous=continuous)
+        panel = read_panel(frame, LEVELS)
+        y = panel.experts[0]
+        rated = np.isfinite(y).any(axis=1)
+        d = panel.judges[0, rated, 0] - np.nanmean(y[rated], axis=1)
+        found = agree(frame, LEVELS, resamples=200).of("j0", "d0")
+        for share in (2.5, 97.5):
+            percentile = found[f"item.difference_p{share}"]
+            assert percentile.value == pytest.approx(np.percentile(d, share), abs=1e-9)
+            assert percentile.low <= percentile.value <= percentile.high
+
+
+def test_percentiles_in_a_resample(simulate):
+    from dermjudge.evaluators.bootstrap import cluster_weights, resample
+    from dermjudge.evaluators.judge_cell import JudgeCell
+
+    panel = read_panel(simulate(cases=15), LEVELS)
+    drawn = resample([JudgeCell(panel, 0, 0, np.ones(len(panel.case), bool)).cell], panel.n_clusters, 5, seed=1)[0]
+    weights = cluster_weights(panel.n_clusters, 0, 1)
+    x, y = panel.judges[0, :, 0], panel.experts[0]
+    for b in range(5):
+        rows = np.repeat(np.arange(len(x)), weights[panel.cluster, b].astype(int))
+        rows = rows[np.isfinite(y[rows]).any(axis=1)]
+        d = x[rows] - np.nanmean(y[rows], axis=1)
+        for share in (2.5, 97.5):
+            assert drawn[f"item.difference_p{share}"][b] == pytest.approx(np.percentile(d, share), abs=1e-9)
+
+
+def test_six_icc_forms_of_judge_and_expert_mean_against_pingouin(simulate):
+    pg = pytest.importorskip("pingouin")
+    pd = pytest.importorskip("pandas")
+    frame = simulate(missing=0.0)
+    panel = read_panel(frame, LEVELS)
+    x, t = panel.judges[0, :, 0], panel.experts[0].mean(axis=1)
+    long = pd.DataFrame({"i": np.tile(np.arange(len(x)), 2), "r": np.repeat(["x", "t"], len(x)), "y": np.r_[x, t]})
+    table = pg.intraclass_corr(long, "i", "r", "y").set_index("Type")["ICC"]
+    found = agree(frame, LEVELS, resamples=64).of("j0", "d0")
+    names = {"(1,1)": "1", "(A,1)": "a1", "(C,1)": "c1", "(1,k)": "k", "(A,k)": "ak", "(C,k)": "ck"}
+    for theirs, ours in names.items():
+        assert found[f"item.icc_{ours}"].value == pytest.approx(table[f"ICC{theirs}"], abs=1e-9)
+
+
+def test_the_judge_as_one_more_rater(simulate):
+    oracle = pytest.importorskip("krippendorff")
+    from dermjudge.evaluators.reliability import gwet_ac2
+
+    frame = simulate(continuous=True)
+    panel = read_panel(frame, LEVELS)
+    x, y = round_half_up(panel.judges[0, :, 0], LEVELS), panel.experts[0]
+    rated = np.isfinite(y).any(axis=1)
+    joined = np.column_stack([x, y])[rated]
+    found = agree(frame, LEVELS, resamples=64).of("j0", "d0")
+    for name, metric in (("", "ordinal"), ("nominal_", "nominal"), ("interval_", "interval")):
+        theirs = oracle.alpha(joined.T, level_of_measurement=metric)
+        assert found[f"item.alpha_{name}with_judge"].value == pytest.approx(theirs, abs=1e-9)
+    assert found["item.ac2_with_judge"].value == pytest.approx(gwet_ac2(joined, LEVELS), abs=1e-12)
+    assert any("lie between levels" in note and f"{rated.sum()} scores" in note for note in found.notes)
+    whole = agree(simulate(), LEVELS, resamples=64)
+    assert not any("lie between levels" in note for note in whole.of("j0", "d0").notes)
+    assert "halves upwards" in whole.settings["rounding"]
+
+
+def test_ties_of_pairs_are_stated(simulate):
+    frame = simulate(missing=0.0)
+    panel = read_panel(frame, LEVELS)
+    x, t = panel.judges[0, :, 0], panel.experts[0].mean(axis=1).round(9)
+    ranked = tied = by_experts = 0
+    for c in range(60):
+        i, j = np.triu_indices(3, 1)
+        own = np.flatnonzero(panel.case == c)
+        dx, dt = x[own][i] - x[own][j], t[own][i] - t[own][j]
+        ranked, tied, by_experts = (
+            ranked + (dt != 0).sum(),
+            tied + ((dt != 0) & (dx == 0)).sum(),
+            by_experts + (dt == 0).sum(),
+        )
+    found = agree(frame, LEVELS, resamples=64).of("j0", "d0")
+    assert found["item.pairwise_judge_ties"].value == pytest.approx(tied / ranked)
+    assert found["item.pairwise_judge_ties"].n == found["item.pairwise_accuracy"].n == ranked
+    assert found.counts["pairs_tied_by_experts"] == by_experts
+
+
+def test_binary_scores(simulate):
+    frame = simulate().with_columns((pl.col("score") > 2.5).cast(pl.Int64).alias("score"))
+    result = agree(frame, (0, 1), resamples=64)
+    found = result.of("j0", "d0")
+    panel = read_panel(frame, (0, 1))
+    x, y = panel.judges[0, :, 0], panel.experts[0]
+    kappas = [
+        cohen_kappa_score(x[k].astype(int), y[k, r].astype(int)) for r in range(3) for k in [np.isfinite(y[:, r])]
+    ]
+    assert found["item.qwk"].value == pytest.approx(np.mean(kappas), abs=1e-9)
+    alpha = [result.panel[0].results[f"alpha_{m}"].value for m in ("nominal", "ordinal", "interval")]
+    assert alpha == pytest.approx([krippendorff_alpha(y, "nominal")] * 3, abs=1e-9)
+    assert all(e.value is not None for e in found.results.values())
+    truth = frame.with_columns((pl.col("score") == 1).alias("score"))
+    assert agree(truth, (0, 1), resamples=64).of("j0", "d0").results == found.results
+
+
+def test_the_place_among_experts_by_error_and_by_order(simulate):
+    """A judge that hugs the mean beats every expert on error and orders worse than all of them."""
+    frame = simulate(cases=150, systems=1, raters=4, missing=0.0)
+    noise = pl.Series(np.random.default_rng(0).normal(2.6, 0.02, frame.height))
+    tight = frame.with_columns(pl.when(JUDGE).then(noise).otherwise(2.6 + (pl.col("score") - 2.6) * 0.5).alias("score"))
+    found = agree(tight, LEVELS, resamples=64).of("j0", "d0")
+    assert found["loo_rank.judge_orders_better"].value == 0.0
+    assert found["loo_rank.judge_orders_better"].n == 4
+    oracle = agree(set_judge(frame, pl.lit(3.0)), LEVELS, resamples=64).of("j0", "d0")
+    assert "constant (3)" in oracle["loo_rank.judge_orders_better"].reason
+    assert oracle["loo_rank.judge_beats_expert"].value is not None
+
+
+def test_an_expert_with_few_ratings_does_not_undo_kappa(simulate):
+    frame = simulate(missing=0.0)
+    rare = (pl.col("rater") == "e2") & ~((pl.col("case_id") == "c1") & (pl.col("system") == "s0"))
+    few, without = frame.filter(~rare), frame.filter(pl.col("rater") != "e2")
+    a, b = (agree(f, LEVELS, resamples=64).of("j0", "d0")["item.qwk"] for f in (few, without))
+    assert (a.value, a.n) == (b.value, b.n) == (b.value, 2 * 180)
+
+
+def test_scores_outside_the_scale_that_were_asked_for_widen_it(simulate):
+    frame = simulate(missing=0.0)
+    frame = set_judge(frame, pl.when(pl.col("case_id") < "c3").then(8.0).otherwise(pl.col("score")))
+    found = agree(frame, LEVELS, resamples=64, keep_out_of_range=True).of("j0", "d0")
+    panel = read_panel(frame, LEVELS, keep_out_of_range=True)
+    x, y = panel.judges[0, :, 0].astype(int), panel.experts[0].astype(int)
+    kappas = [cohen_kappa_score(x, y[:, r], weights="quadratic", labels=list(range(9))) for r in range(3)]
+    assert found["item.qwk"].value == pytest.approx(np.mean(kappas), abs=1e-9)
+
+
+def test_interval_alpha_of_experts_on_a_continuous_scale(simulate):
+    oracle = pytest.importorskip("krippendorff")
+    frame = simulate(cases=40)
+    noise = pl.Series(np.random.default_rng(0).normal(0, 0.01, frame.height))
+    found = agree(frame.with_columns(pl.col("score") * 0.9 + 0.2 + noise), LEVELS, resamples=200)
+    among = found.panel[0].results
+    y = read_panel(frame.with_columns(pl.col("score") * 0.9 + 0.2 + noise), LEVELS).experts[0]
+    theirs = oracle.alpha(y.T, level_of_measurement="interval")
+    assert among["alpha_interval"].value == pytest.approx(theirs, abs=1e-9)
+    assert among["alpha_interval"].low < theirs < among["alpha_interval"].high
+    assert "evenly spaced" in among["alpha_ordinal"].reason
+    assert "evenly spaced" in found.of("j0", "d0")["item.qwk"].reason
 
 
 def test_each_expert_left_out_of_the_panel(simulate):

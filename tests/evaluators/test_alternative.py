@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from dermjudge.evaluators.alternative import alternative_annotator, alternative_test
+from dermjudge.evaluators.alternative import alternative_annotator, alternative_test, signed_rank_test
 from dermjudge.evaluators.multiplicity import adjust
 from dermjudge.judge.errors import InputError
 
@@ -83,6 +83,30 @@ def test_no_variance_is_decided_by_the_sign():
 def test_few_items_go_to_wilcoxon():
     found = alternative_annotator(*panel(items=24, missing=0.0))
     assert {t.test for t in found.raters} == {"Wilcoxon signed ranks of cluster means"}
+
+
+@pytest.mark.parametrize("n", [1, 5, 9, 13, 14, 20])
+def test_signed_ranks_are_those_of_scipy(n):
+    draw = np.random.default_rng(n)
+    for epsilon in (0.0, 0.2):
+        d = draw.choice([-1.0, 0.0, 0.5, 1.0], n, p=[0.4, 0.2, 0.2, 0.2]) - epsilon
+        d[0] = -1.0
+        assert signed_rank_test(d) == pytest.approx(stats.wilcoxon(d, alternative="less").pvalue, abs=1e-12)
+    d = draw.normal(-0.5, 1, n)
+    assert signed_rank_test(d) == pytest.approx(stats.wilcoxon(d, alternative="less").pvalue, abs=1e-12)
+    assert signed_rank_test(np.zeros(n)) == 1.0
+
+
+def test_scores_that_were_kept_out_of_range_count(simulate):
+    frame = simulate(judges=(0.3,)).with_columns(
+        pl.when((pl.col("rater") == "j0") & (pl.col("case_id") < "c3"))
+        .then(9.0)
+        .otherwise(pl.col("score"))
+        .alias("score")
+    )
+    plain, kept = (alternative_test(frame, LEVELS, "j0", resamples=64, keep_out_of_range=k)[0] for k in (False, True))
+    assert plain.raters[0].n < kept.raters[0].n
+    assert plain.advantage_probability > kept.advantage_probability
 
 
 def test_hugging_the_mean_wins_here_and_loses_on_rank(simulate):

@@ -25,7 +25,7 @@ def test_pairs_within_a_case(rows):
         if case[i] == case[j] and t[i] != t[j]:
             pairs += 1
             alike += 0.5 if x[i] == x[j] else float((x[i] > x[j]) == (t[i] > t[j]))
-    assert found.tolist() == [pairs, alike]
+    assert found[:2].tolist() == [pairs, alike]
     accuracy = pairwise_accuracy(found[:, None])[0]
     assert np.isnan(accuracy) if pairs == 0 else accuracy == alike / pairs
 

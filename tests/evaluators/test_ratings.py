@@ -122,6 +122,7 @@ def test_clusters_come_from_the_mapping_then_patient_then_case():
         (table(row(score=None, state="scored")), LEVELS, "state 'scored' without a score"),
         (table(row(case=None), row()), LEVELS, "case_id of the ratings is empty in 1 of 2"),
         (table(row(score="good")), LEVELS, "must be numbers"),
+        (table(row(score="A"), row("b", score="tie")), LEVELS, "'A', 'tie'.*evaluators.votes: agree_votes"),
         (table(row()), (3,), "at least two rising"),
         (table(row()), (2, 1), "at least two rising"),
         (table(row(rater="m", kind="judge", distribution=[0.5, 0.5])), LEVELS, "one probability per level"),
@@ -140,3 +141,13 @@ def test_distributions_are_averaged_over_repeats():
     )
     panel = read_panel(frame, LEVELS)
     np.testing.assert_allclose(panel.distributions[0, 0, 0], [0.5, 0, 0, 0, 0, 0.5])
+
+
+def test_numbers_as_text_are_read_and_categories_are_never_taken_by_their_codes():
+    frame = table(row(score="3"), row("b", score=None), row("c", score="4.5"))
+    assert read_panel(frame, LEVELS).experts[0, :, 0].tolist()[::2] == [3.0, 4.5]
+    words = table(row(score="3"), row("b", score="5"))
+    coded = words.with_columns(pl.col("score").cast(pl.Categorical))
+    assert read_panel(coded, LEVELS).experts[0, :, 0].tolist() == [3.0, 5.0]
+    with pytest.raises(InputError, match="agree_votes"):
+        read_panel(table(row(score="A")).with_columns(pl.col("score").cast(pl.Categorical)), LEVELS)

@@ -56,6 +56,28 @@ def test_alpha_against_krippendorff(metric, missing):
     assert krippendorff_alpha(y, metric) == pytest.approx(oracle.alpha(y.T, level_of_measurement=metric), abs=1e-9)
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_alpha_of_many_distinct_values_against_krippendorff(metric):
+    oracle = pytest.importorskip("krippendorff")
+    y = panel(items=120) + np.random.default_rng(1).choice([0.0, 0.01, 0.02, 0.03], (120, 4)) * 5
+    y[:, 1] = np.where(np.random.default_rng(2).random(120) < 0.3, y[:, 0], y[:, 1])
+    y[np.random.default_rng(3).random(y.shape) < 0.3] = NAN
+    assert len(np.unique(y[np.isfinite(y)])) <= 64
+    fine = y + np.random.default_rng(4).integers(0, 5, (120, 1)) / 1000
+    fine[:20, 2] += 1e-4
+    assert len(np.unique(fine[np.isfinite(fine)])) > 64
+    for scores in (y, fine):
+        theirs = oracle.alpha(scores.T, level_of_measurement=metric)
+        assert krippendorff_alpha(scores, metric) == pytest.approx(theirs, abs=1e-9)
+
+
+def test_thousands_of_distinct_values_take_no_table():
+    y = np.random.default_rng(0).normal(0, 1, (3000, 1)) + np.random.default_rng(1).normal(0, 1, (3000, 3))
+    assert krippendorff_alpha(y, "interval") == pytest.approx(icc(y)["icc_1"], abs=1e-3)
+    assert krippendorff_alpha(y, "nominal") == pytest.approx(0.0, abs=1e-3)
+    assert krippendorff_alpha(y, "ordinal") == pytest.approx(0.5, abs=0.05)
+
+
 def test_six_forms_against_pingouin():
     pg = pytest.importorskip("pingouin")
     pd = pytest.importorskip("pandas")

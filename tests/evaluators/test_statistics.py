@@ -9,6 +9,7 @@ from sklearn.metrics import cohen_kappa_score, mean_absolute_error, root_mean_sq
 
 from dermjudge.evaluators.statistics import (
     best_constant,
+    cohen_kappa,
     compare,
     exact_ranks,
     joint_table,
@@ -18,6 +19,7 @@ from dermjudge.evaluators.statistics import (
     rank_statistics,
     ranked_probability_score,
     round_half_up,
+    weighted_quantile,
 )
 from dermjudge.judge.errors import InputError
 
@@ -178,3 +180,24 @@ def test_ranked_probability_score_is_the_crps_of_the_levels(weights, y):
     assert ranked_probability_score(p[None, :], np.array([[y, np.nan]], float), levels)[0] == pytest.approx(
         energy, abs=1e-12
     )
+
+
+@given(st.lists(st.tuples(st.integers(-5, 5), st.integers(0, 3)), min_size=1, max_size=20), st.floats(0, 1))
+def test_weighted_quantile_is_that_of_the_repeated_items(rows, share):
+    values, index = np.unique([v for v, _ in rows], return_inverse=True)
+    weights = np.bincount(index, [w for _, w in rows], len(values))[:, None]
+    repeated = np.repeat(values, weights[:, 0].astype(int))
+    found = weighted_quantile(weights, values.astype(float), share)[0]
+    assert np.isnan(found) if not len(repeated) else found == pytest.approx(np.quantile(repeated, share), abs=1e-9)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30))
+def test_cohen_kappa_against_scikit_learn(pairs):
+    x, t = np.array(pairs).T
+    table = np.zeros((4, 4, 1))
+    np.add.at(table, (x, t, 0), 1)
+    found = cohen_kappa(table)[0]
+    if len(set(x) | set(t)) == 1:
+        assert math.isnan(found)
+    else:
+        assert found == pytest.approx(cohen_kappa_score(x, t), abs=1e-9)
