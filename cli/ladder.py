@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from ..judge.errors import InputError
+from ..judge.ratings import with_schema
 from ..judge.rubric import Rubric, load_rubric
 from ..judge.tables import RATINGS_SCHEMA, read_ratings
 from . import output
@@ -88,9 +89,7 @@ def _length_frame(scores: Any, texts: Any, rubric: Rubric) -> pl.DataFrame:
     frame = pl.DataFrame(rows)
     low, high = rubric.scale.levels[0], rubric.scale.levels[-1]
     frame = frame.with_columns(pl.col("score").clip(low, high), pl.lit("scored").alias("state"))
-    defaults = {"stage": "independent", "repeat": 0}
-    missing = [pl.lit(defaults.get(k), dtype=v).alias(k) for k, v in RATINGS_SCHEMA.items() if k not in frame.columns]
-    return frame.with_columns(missing).cast(dict(RATINGS_SCHEMA)).select(list(RATINGS_SCHEMA))  # type: ignore[arg-type]
+    return with_schema(frame)
 
 
 def _test_benchmark(folder: Path, cases: int, seed: int, trained_on: int) -> Path:

@@ -12,7 +12,8 @@ from ..judge.errors import BusyError, InputError, MissingExtra
 from . import output
 from .data_verbs import data_app
 from .expert_verbs import agree, calibrate, plan, rate_app
-from .options import Config, Folder, Json, Limit, Map, RubricName, Seed, pairs
+from .options import Config, Folder, Json, Limit, Map, Seed, pairs
+from .score_verb import score
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,71 +46,7 @@ def demo(
     run_demo(out, cases, seed, as_json)
 
 
-@app.command()
-def score(
-    bench: Annotated[Path | None, typer.Argument(help="Benchmark folder.")] = None,
-    narratives: Annotated[Path | None, typer.Argument(help="Narratives; default: those of the benchmark.")] = None,
-    judge: Annotated[
-        str, typer.Option(help="embedded, embedded-text-only, local:BASE[+ADAPTER], replay:FILE (recorded answers).")
-    ] = "",
-    rubric: RubricName = "derm6",
-    out: Folder = Path("run"),
-    probe: Annotated[str, typer.Option(help="Image probes: swap,blank,wrong-patient.")] = "",
-    critique: Annotated[
-        bool, typer.Option("--critique", help="Also write a critique; the scores stay the same.")
-    ] = False,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Questions per batch of a local judge; in the signature, since it moves scores a little."
-        ),
-    ] = None,
-    retry: Annotated[str, typer.Option(help="States to ask again when a run is taken up.")] = "api_error",
-    limit: Limit = None,
-    seed: Seed = 0,
-    image: Annotated[list[Path] | None, typer.Option(help="One case at once: its picture.")] = None,
-    text: Annotated[str, typer.Option(help="One case at once: the narrative.")] = "",
-    context: Annotated[str, typer.Option(help="One case at once: clinical context.")] = "",
-    column_map: Map = None,
-    calibration: Annotated[
-        Path | None, typer.Option(help="File of `calibrate`: also report on the experts' scale.")
-    ] = None,
-    review_at: Annotated[
-        float | None, typer.Option(help="With --calibration: list cases whose interval crosses this score.")
-    ] = None,
-    licence: Annotated[
-        Path | None, typer.Option(help="Licence of this judge (`agree --licence`), to stand first.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
-    as_json: Json = False,
-    config: Config = None,
-) -> None:
-    """Score narratives with a judge; re-issue the command to resume."""
-    from . import scoring
-
-    if text or image:
-        scoring.score_one(image or [], text, context, judge, rubric, critique, seed, as_json)
-    else:
-        probes = tuple(filter(None, probe.split(",")))
-        scoring.score_run(
-            bench,
-            narratives,
-            judge,
-            rubric,
-            out,
-            probes,
-            critique,
-            batch_size,
-            tuple(retry.split(",")),
-            limit,
-            seed,
-            pairs(column_map),
-            calibration,
-            review_at,
-            licence,
-            dry_run,
-            as_json,
-        )
+app.command()(score)
 
 
 @app.command()

@@ -26,6 +26,8 @@ def from_yaml(context: typer.Context, value: Path | None) -> Path | None:
     keys = {str(key).replace("-", "_"): entry for key, entry in given.items()}
     if unknown := sorted(set(keys) - known):
         raise InputError(f"{value}: unknown key '{unknown[0]}'; this verb has {', '.join(sorted(known))}")
+    several = {p.name for p in context.command.params if getattr(p, "multiple", False)}
+    keys = {k: [v] if k in several and not isinstance(v, list) else v for k, v in keys.items()}
     context.default_map = {**(context.default_map or {}), **keys}
     return value
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..judge.benchmark import Benchmark, load_benchmark
 from ..judge.errors import InputError
 from ..judge.records import Case, Image, Narrative, Rating, identity
-from ..judge.rubric import load_rubric
+from ..judge.rubric import Rubric, load_rubric
 from ..judge.tables import read_narratives
 from . import output
+from .remote import Remote, is_remote
+
+if TYPE_CHECKING:
+    from ..judge.score import Scored
 
 
 def load_pair(
@@ -30,87 +34,193 @@ def load_pair(
     return benchmark, [replace(n, case_id=spelled.get(identity(n.case_id), n.case_id)) for n in read]
 
 
-def score_run(
-    bench: Path | None,
-    narratives: Path | None,
-    judge: str,
-    rubric: str,
-    out: Path,
-    probes: tuple[str, ...],
-    critique: bool,
-    batch_size: int | None,
-    retry: tuple[str, ...],
-    limit: int | None,
-    seed: int,
-    columns: dict[str, str],
-    calibration: Path | None,
-    review_at: float | None,
-    licence: Path | None,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    from ..judge.backends import KNOWN, open_judge
-    from ..judge.manifest import hash_value
-    from ..judge.records import STATES
-    from ..judge.score import plan, score
+class Asked(NamedTuple):
+    """What a person wants of `score` beside benchmark and narratives."""
 
-    if not judge:
+    judges: tuple[str, ...]
+    rubric: str
+    out: Path
+    probes: tuple[str, ...]
+    critique: bool
+    batch_size: int | None
+    retry: tuple[str, ...]
+    limit: int | None
+    seed: int
+    columns: dict[str, str]
+    calibration: Path | None
+    review_at: float | None
+    licence: Path | None
+    asking: dict[str, Any]
+    repeats: int
+    canary: bool
+    allow_self: bool
+    jury: str
+    remote: Remote
+
+
+def score_run(bench: Path | None, narratives: Path | None, asked: Asked, dry_run: bool, as_json: bool) -> None:
+    from ..evaluators.families import check_judge
+    from ..judge.backends import KNOWN
+    from ..judge.records import STATES
+
+    if not asked.judges:
         raise InputError(f"name the judge with --judge; known: {KNOWN}")
-    if wrong := [state for state in retry if state and state not in STATES]:
+    if wrong := [state for state in asked.retry if state and state not in STATES]:
         raise InputError(f"--retry: unknown state '{wrong[0]}'; there are {', '.join(STATES)}")
-    words = load_rubric(rubric)
-    benchmark, texts = load_pair(bench, narratives, limit, columns)
-    items = plan(benchmark.cases, texts, probes, seed)
+    if len(asked.judges) > 1 and (asked.calibration or asked.licence):
+        raise InputError("--calibration and --licence are of one judge; a jury has neither")
+    words = load_rubric(asked.rubric)
+    benchmark, texts = load_pair(bench, narratives, asked.limit, asked.columns)
+    systems = {n.system for n in texts}
+    for spec in filter(is_remote, asked.judges):
+        for note in check_judge(spec, systems, allow_self=asked.allow_self):
+            output.say(note)
     if dry_run:
-        result = {
-            "narratives": len(texts),
-            "questions": len(items),
-            "pictures": sum(len(c.images) for c in benchmark.cases),
-            "judge": judge,
-            "rubric": words.id,
-            "out": str(out),
-            "cost": 0,
-        }
-        return output.emit(result, as_json, lambda: "\n".join(f"{k}: {v}" for k, v in result.items()))
-    opened = open_judge(judge, words, batch_size=batch_size, critique=critique)
-    for note in opened.notes:
-        output.say(note)
-    with output.progress(f"scoring with {judge}") as tick:
-        done = score(
-            benchmark.cases,
-            texts,
-            words,
-            opened,
-            out,
-            root=benchmark.root,
-            seed=seed,
-            probes=probes,
-            retry=retry,
-            config={"limited": limit, "judge_signature": hash_value(dict(opened.signature))},
-            progress=tick,
-        )
+        return _foretell(benchmark, texts, words, asked, as_json)
+    asked.remote.open()
+    consent = asked.remote.permission(asked.judges, benchmark.cases, texts, benchmark.root)
+    if len(asked.judges) > 1:
+        from .jury import score_jury
+
+        return score_jury(benchmark, texts, words, asked, consent, as_json)
+    done, opened = score_with(asked.judges[0], asked.out, benchmark, texts, words, asked, consent)
     from .reporting import report_run
 
-    text, report = report_run(done.folder, benchmark, texts, words, opened, seed, calibration, review_at, licence)
+    text, report = report_run(
+        done.folder, benchmark, texts, words, opened, asked.seed, asked.calibration, asked.review_at, asked.licence
+    )
     result = {
         "run": str(done.folder),
         "planned": done.planned,
         "states": dict(done.states),
         "resumed": done.resumed,
         "complete": done.complete,
+        "drift": done.drift.to_dict() if done.drift else None,
         "report": report,
     }
     states = ", ".join(f"{count} {state}" for state, count in done.states.items())
+    if done.drift:
+        output.say(done.drift.note())
     output.emit(result, as_json, f"{text}\n{done.planned} planned scores: {states}. Written: {done.folder}/report.md")
     if not done.complete:
         raise SystemExit(output.INCOMPLETE)
 
 
-def score_one(
-    images: Sequence[Path], text: str, context: str, judge: str, rubric: str, critique: bool, seed: int, as_json: bool
-) -> None:
+def score_with(
+    spec: str,
+    out: Path,
+    benchmark: Benchmark,
+    texts: Sequence[Narrative],
+    rubric: Rubric,
+    asked: Asked,
+    consent: dict[str, Any],
+) -> tuple[Scored, Any]:
+    """One run of one judge."""
+    from ..judge.backends import open_judge
+    from ..judge.backends.spending import spent_before
+    from ..judge.manifest import hash_value
+    from ..judge.score import score
+
+    more: dict[str, Any] = {}
+    if is_remote(spec):
+        remote = asked.remote
+        budget = remote.budget(spec, spent_before(out, remote.price(spec)))
+        more = asked.asking | {"route": remote.route(spec), "pace": remote.pace(), "budget": budget}
+    opened = open_judge(spec, rubric, batch_size=asked.batch_size, critique=asked.critique, **more)
+    for note in opened.notes:
+        output.say(note)
+    config = {"limited": asked.limit, "judge_signature": hash_value(dict(opened.signature))}
+    with output.progress(f"scoring with {spec}") as tick:
+        done = score(
+            benchmark.cases,
+            texts,
+            rubric,
+            opened,
+            out,
+            root=benchmark.root,
+            seed=asked.seed,
+            probes=asked.probes,
+            retry=asked.retry,
+            repeats=asked.repeats,
+            canary=asked.canary,
+            config=config | ({"consent": consent} if consent else {}),
+            progress=tick,
+        )
+    return done, opened
+
+
+def _foretell(benchmark: Benchmark, texts: Sequence[Narrative], rubric: Rubric, asked: Asked, as_json: bool) -> None:
+    """--dry-run: what would be asked of whom, what is there already, and what it would cost."""
+    from ..judge.calls.prices import picture_tokens, text_tokens
+    from ..judge.plan import plan
+    from ..judge.prompt import render
+    from .remote import dry_run_text
+
+    items = plan(benchmark.cases, texts, asked.probes, asked.seed, asked.repeats)
+    rows: dict[str, Any] = {
+        "narratives": len(texts),
+        "questions": len(items),
+        "pictures": sum(len(c.images) for c in benchmark.cases),
+        "judge": ", ".join(asked.judges),
+        "rubric": rubric.id,
+        "out": str(asked.out),
+    }
+    remote = [spec for spec in asked.judges if is_remote(spec)]
+    if not remote:
+        rows["cost"] = 0
+    shown = 0 if asked.asking.get("mode") == "reference" else 1
+    for spec in remote:
+        folder = asked.out if len(asked.judges) == 1 else asked.out / slug(spec)
+        there = done_in(folder)
+        calls = (len(items) - there) * int(asked.asking.get("samples") or 1)
+        tokens = sum(
+            text_tokens(render(item.case, item.narrative, rubric, seed=asked.seed, pictures=bool(shown)).text)
+            + shown * len(item.case.images) * picture_tokens(1568, 1568, spec)
+            for item in items
+        )
+        tokens = round(tokens * calls / max(1, len(items)))
+        answers = calls * 800  # tokens of a critique of six dimensions, a guess on the safe side
+        price = asked.remote.price(spec)
+        cost = price(tokens, answers) if price else None
+        name = "" if len(remote) == 1 else f"{spec}: "
+        rows |= {
+            f"{name}calls": calls,
+            f"{name}answered already": f"{there} of {len(items)}",
+            f"{name}tokens sent, about": tokens,
+            f"{name}tokens answered, about": answers,
+            f"{name}cost, about": None if cost is None else round(cost, 2),
+        }
+    consent = asked.remote.consent_template(asked.judges, benchmark.cases, texts, benchmark.root)
+    result = rows | ({"consent_template": consent} if consent else {})
+    text = dry_run_text(rows) + (f"\n\nConsent file to be filled in (--consent FILE):\n\n{consent}" if consent else "")
+    output.emit(result, as_json, text)
+
+
+def slug(spec: str) -> str:
+    """A folder name for a judge."""
+    import hashlib
+    import re
+
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", spec.rpartition("/")[2])[-40:].strip("-.")
+    return f"{plain or 'judge'}-{hashlib.sha256(spec.encode()).hexdigest()[:6]}"
+
+
+def done_in(folder: Path) -> int:
+    """Results in a run folder, 0 if there is none."""
+    from ..judge.journal import scan
+    from ..judge.manifest import JOURNAL
+
+    path = folder / JOURNAL
+    return len(scan(path).places.get("result", {})) if path.exists() else 0
+
+
+def score_one(images: Sequence[Path], text: str, context: str, asked: Asked, as_json: bool) -> None:
     from ..judge.backends import open_judge
     from ..judge.score import ask_one
+
+    spec = (asked.judges or ("embedded",))[0]
+    if is_remote(spec):
+        raise InputError("one case at once is for judges on this machine; a paid answer belongs in a run folder")
 
     if not text:
         raise InputError("give the narrative with --text (a text, or @FILE)")
@@ -119,13 +229,13 @@ def score_one(
             text = Path(text[1:]).read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot read the narrative: {error}") from error
-    words = load_rubric(rubric)
+    words = load_rubric(asked.rubric)
     root = Path(images[0]).resolve().parent if images else Path(".")
     if any(path.resolve().parent != root for path in images):
         raise InputError("the pictures of one case lie in one folder")
     case = Case("one", tuple(Image(path.name) for path in images), context=context)
-    opened = open_judge(judge or "embedded", words, critique=critique)
-    rating = ask_one(case, Narrative("one", "given", text), words, opened, root, seed)
+    opened = open_judge(spec, words, critique=asked.critique)
+    rating = ask_one(case, Narrative("one", "given", text), words, opened, root, asked.seed)
     result = {
         "judge": opened.name,
         "signature": dict(opened.signature),

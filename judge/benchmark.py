@@ -124,19 +124,20 @@ def write_benchmark(
     version: str,
     licence: str,
     source: str,
-    cases: Sequence[Case],
+    cases: Sequence[Case] | Callable[[], Sequence[Case]],
     images: Mapping[str, Source] | Iterable[tuple[str, Source]] = (),
     citation: str = "",
     synthetic: bool = False,
-    notes: str = "",
+    notes: str | Callable[[], str] = "",
     extra: Callable[[Path], object] | None = None,
 ) -> Benchmark:
     """Write a benchmark folder; it is there whole or not at all.
 
     images: (path relative to the folder, bytes or a file to copy), read one at a time; every image of every case must
-    be among them. `extra` is called with the unfinished folder and may write further tables into it. The same
-    arguments give the same bytes. InputError if the folder exists and is not empty, for paths that leave it, or if
-    cases and images do not fit.
+    be among them. cases, notes: a function is called once all images are written, for what is only known then.
+    `extra` is called after that with the unfinished folder and may write further tables into it. The same arguments
+    give the same bytes. InputError if the folder exists and is not empty, for paths that leave it, or if cases and
+    images do not fit; whatever is raised on the way, no folder is left.
     """
     folder = Path(os.path.abspath(folder))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -145,31 +146,33 @@ def write_benchmark(
     draft = folder.with_name(f".{folder.name}.part-{secrets.token_hex(4)}")
     draft.mkdir()
     try:
-        written: set[str] = set()
+        written: dict[str, str] = {}  # path -> SHA-256 of its bytes, taken on the way so that nothing is read twice
         for path, content in images.items() if isinstance(images, Mapping) else images:
             _check_path(path)
             if path in written:
                 raise InputError(f"the image {path} is given twice")
-            written.add(path)
             target = draft / path
             target.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(content, bytes):
                 target.write_bytes(content)
+                written[path] = hashlib.sha256(content).hexdigest()
             else:
                 shutil.copyfile(content, target)
-        wanted = {image.path: case.id for case in cases for image in case.images}
+                written[path] = sha256_file(target)
+        final = cases() if callable(cases) else cases
+        wanted = {image.path: case.id for case in final for image in case.images}
         if absent := [path for path in wanted if path not in written]:
             raise InputError(f"case {wanted[absent[0]]}: its image {absent[0]} is not among those given "
                              f"({len(absent)} of {len(wanted)} are missing)")  # fmt: skip
-        write_cases(cases, draft / CASES)
+        write_cases(final, draft / CASES)
         read_cases(draft / CASES)  # what cannot be read back must not be left behind
         if extra:
             extra(draft)
-        sums = "".join(f"{sha256_file(draft / path)}  {path}\n" for path in _files(draft))
+        sums = "".join(f"{written.get(path) or sha256_file(draft / path)}  {path}\n" for path in _files(draft))
         (draft / SUMS).write_text(sums, "utf-8")
         card = Card(
             name=name, version=version, licence=licence, source=source, citation=citation, synthetic=synthetic,
-            notes=notes, splits=_count_splits(cases),
+            notes=notes() if callable(notes) else notes, splits=_count_splits(final),
             hashes={"cases.jsonl": sha256_file(draft / CASES), "SHA256SUMS": sha256_file(draft / SUMS)},
         )  # fmt: skip
         (draft / CARD).write_text(yaml.safe_dump(card.model_dump(), sort_keys=False, allow_unicode=True), "utf-8")

@@ -52,17 +52,23 @@ def without_reasoning(text: str) -> str:
     return "\n".join(kept if inside else [*kept, text[start:]])
 
 
+# Patterns without the nonce: compiling one for every answer takes longer than reading it.
+_OPENER = re.compile(r"^[ \t]*<<<scores (\w+)", re.MULTILINE)
+_FENCE = re.compile(r"\s*(?:```(?:json)?\s*)?")
+_CLOSER = re.compile(r"\s*(?:```\s*)?scores (\w+)>>>")
+
+
 def nonce_block(text: str, nonce: str) -> Block | None:
     """The last block opened with this nonce, None if there is none; Unreadable if it is broken."""
-    openers = list(re.finditer(rf"^[ \t]*<<<scores {nonce}(?!\w)\s*(?:```(?:json)?\s*)?", text, re.MULTILINE))
+    openers = [hit.end() for hit in _OPENER.finditer(text) if hit[1] == nonce]
     if not openers:
         return None
     # A broken last block never falls back to an earlier one: that is a draft.
     try:
-        value, end = _decode(text, openers[-1].end())
+        value, end = _decode(text, _FENCE.match(text, openers[-1]).end())  # type: ignore[union-attr]
     except ValueError as error:
         raise Unreadable(f"the score block is not valid JSON: {error}") from error
-    if not re.compile(rf"\s*(?:```\s*)?scores {nonce}>>>").match(text, end):
+    if (closer := _CLOSER.match(text, end)) is None or closer[1] != nonce:
         raise Unreadable("the score block is not closed")
     return _block(value)
 

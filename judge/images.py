@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import scipy.fft
 from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from .errors import InputError
@@ -47,6 +46,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xff\x0a", "JPEG XL"), (4, b"JXL ", "JPEG XL"), (4, b"jP  ", "JPEG 2000"), (0, b"PK\3\4", "ZIP"),
     (0, b"\x1f\x8b", "gzip"), (0, b"<svg", "SVG"), (0, b"<", "HTML or XML"), (4, b"ftyp", "video"),
 )  # fmt: skip
+_ON_ITS_SIDE = [f"EXIF orientation {n} applied" for n in (5, 6, 7, 8)]
 _PNG_END = b"IEND\xaeB`\x82"
 _HINTS = {
     "HEIC": "export it as JPEG first (on an iPhone: Settings, Camera, Formats, Most Compatible)",
@@ -61,7 +61,8 @@ class Prepared:
 
     `pixels`: RGB, 8 bits, upright, sRGB, without metadata; shared between callers, so copy it before changing it.
     `sha256`: of the file's bytes. `pixel_sha256`: of size and pixels before scaling, the same for two files that
-    show the same pixels. `width`, `height`: upright, before scaling. `notes`: what was done to get there.
+    show the same pixels; empty where they were never decoded in full (`reduced`). `width`, `height`: upright, before
+    scaling. `notes`: what was done to get there.
     """
 
     pixels: Image.Image
@@ -70,6 +71,14 @@ class Prepared:
     width: int
     height: int
     notes: tuple[str, ...]
+
+
+class Stored(NamedTuple):
+    """A picture's file as read: its path as given, its bytes and their SHA-256 (hex); nothing is decoded yet."""
+
+    path: str
+    data: bytes
+    sha256: str
 
 
 class ImageProblem(NamedTuple):
@@ -89,6 +98,27 @@ def prepare(root: str | Path, relative_path: str, *, max_side: int | None = None
         return _cache.get(data, max_side, max_pixels)
     except _Refused as error:
         raise InputError(f"image {relative_path!r}: {error}") from error
+
+
+def stored(root: str | Path, relative_path: str, *, max_bytes: int = MAX_BYTES) -> Stored:
+    """Read a picture's file under `root`, with the checks of `prepare` on its path; InputError for what is refused."""
+    try:
+        data = _read(root, relative_path, max_bytes)
+    except _Refused as error:
+        raise InputError(f"image {relative_path!r}: {error}") from error
+    return Stored(relative_path, data, hashlib.sha256(data).hexdigest())
+
+
+def reduced(file: Stored, max_side: int, *, max_pixels: int = MAX_PIXELS) -> Prepared:
+    """`prepare` for a small copy, in about half the time: a JPEG is decoded at 1/2, 1/4 or 1/8 of its size if that is
+    no smaller than the copy, then scaled.
+
+    The pixels differ slightly from those of `prepare` (some 40 dB PSNR), and a note says so. Nothing is kept.
+    """
+    try:
+        return _decode(file.data, file.sha256, max_side, max_pixels, True)
+    except _Refused as error:
+        raise InputError(f"image {file.path!r}: {error}") from error
 
 
 def image_problems(root: str | Path, paths: Iterable[str], *, max_side: int | None = None,
@@ -118,8 +148,10 @@ def perceptual_hash(image: Image.Image) -> int:
 
     Sign against the median of the 8x8 lowest frequencies of the 32x32 grey picture (Zauner 2010; bits as in ImageHash).
     """
+    from scipy.fft import dctn  # 20 MB that nothing else here needs
+
     grey = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS), dtype=float)
-    low = scipy.fft.dctn(grey)[:8, :8]
+    low = dctn(grey)[:8, :8]
     return int("".join("1" if bit else "0" for bit in (low > np.median(low)).ravel()), 2)
 
 
@@ -221,7 +253,7 @@ def _parts(path: str) -> list[str]:
     return parts
 
 
-def _decode(data: bytes, digest: str, max_side: int | None, max_pixels: int) -> Prepared:
+def _decode(data: bytes, digest: str, max_side: int | None, max_pixels: int, draft: bool = False) -> Prepared:
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise RuntimeError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES was switched on: cut pictures would pass as whole")
     name = next((name for at, mark, name in _SIGNATURES if data[at : at + len(mark)] == mark), "unknown")
@@ -240,22 +272,42 @@ def _decode(data: bytes, digest: str, max_side: int | None, max_pixels: int) -> 
                 PngImagePlugin.PngImageFile(io.BytesIO(data)).verify()
                 if _PNG_END not in data:
                     raise _Refused("is a cut PNG file")
+            full = image.size
+            small = draft and max_side is not None and max(full) > max_side and _draft(image, max_side)
             rgb, notes = to_srgb(image)
+            if small:
+                notes.append(f"decoded at {rgb.width}x{rgb.height}")
     except _Refused:
         raise
     except Image.DecompressionBombError as error:
         raise _Refused(f"has far more than the {max_pixels:,} pixels that are read (max_pixels)") from error
     except Exception as error:  # a decoder fed with rotten bytes may raise anything
         raise _Refused(f"is a cut or damaged {name} file ({type(error).__name__}: {error})") from error
-    pixel_digest = hashlib.sha256(b"%dx%d RGB " % rgb.size)
-    pixel_digest.update(rgb.tobytes())
+    width, height = rgb.size
+    if small:
+        width, height = full[::-1] if any(note in _ON_ITS_SIDE for note in notes) else full
+    pixel_sha256 = ""
+    if not small:
+        pixel_digest = hashlib.sha256(b"%dx%d RGB " % rgb.size)
+        pixel_digest.update(rgb.tobytes())
+        pixel_sha256 = pixel_digest.hexdigest()
     scaled = rgb
-    if max_side is not None and max(rgb.size) > max_side:
-        scale = max_side / max(rgb.size)
-        size = (max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale)))
+    if max_side is not None and max(width, height) > max_side:
+        scale = max_side / max(width, height)
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
         scaled = rgb.resize(size, Image.Resampling.LANCZOS)
-        notes.append(f"scaled from {rgb.width}x{rgb.height} to {size[0]}x{size[1]}")
-    return Prepared(_plain(scaled), digest, pixel_digest.hexdigest(), rgb.width, rgb.height, tuple(notes))
+        notes.append(f"scaled from {width}x{height} to {size[0]}x{size[1]}")
+    return Prepared(_plain(scaled), digest, pixel_sha256, width, height, tuple(notes))
+
+
+def _draft(image: ImageFile.ImageFile, max_side: int) -> bool:
+    """Let a JPEG decode at the smallest of its sizes that is no smaller than the copy; whether it will.
+
+    Both sides are asked for in the picture's shape: Pillow halves only while both stay at or above the request.
+    """
+    full, scale = image.size, max_side / max(image.size)
+    image.draft(None, (max(1, int(full[0] * scale)), max(1, int(full[1] * scale))))
+    return image.size != full
 
 
 def _encode(image: Image.Image, form: str, **options: int) -> bytes:

@@ -15,6 +15,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -58,16 +59,17 @@ class Damage(NamedTuple):
 class Scan:
     """What a journal holds: whole writes up to byte `end`, the keys seen by kind, and what is damaged.
 
-    `damage` are lines that were whole once, since a later write follows them. `tail` are bytes after `end`, which may
-    be the last write cut short; `tail_damage` says what is wrong there. `again` maps the keys that stand more than
-    once to their last sequence number, so that the index stays small.
+    `places`: by kind, the byte at which the last line of each key begins. `damage` are lines that were whole once,
+    since a later write follows them. `tail` are bytes after `end`, which may be the last write cut short;
+    `tail_damage` says what is wrong there. `again` maps the keys that stand more than once to their last sequence
+    number, so that the index stays small.
     """
 
     end: int = 0
     seq: int = 0
     size: int = 0
     results: int = 0
-    keys: dict[str, set[Key]] = field(default_factory=dict)
+    places: dict[str, dict[Key, int]] = field(default_factory=dict)
     again: dict[tuple[str, Key], int] = field(default_factory=dict)
     damage: list[Damage] = field(default_factory=list)
     tail_damage: list[Damage] = field(default_factory=list)
@@ -76,11 +78,15 @@ class Scan:
     def tail(self) -> int:
         return self.size - self.end
 
-    def note(self, kind: str, key: Key, seq: int) -> None:
-        known = self.keys.setdefault(kind, set())
+    @property
+    def keys(self) -> dict[str, set[Key]]:
+        return {kind: set(known) for kind, known in self.places.items()}
+
+    def note(self, kind: str, key: Key, seq: int, offset: int) -> None:
+        known = self.places.setdefault(kind, {})
         if key in known:
             self.again[kind, key] = seq
-        known.add(key)
+        known[key] = offset
         self.results += kind == RESULT
 
 
@@ -117,7 +123,7 @@ def scan(path: Path) -> Scan:
     the disk before the next one begins, so damage further up is rot.
     """
     found = Scan()
-    pending: list[tuple[str, Key]] = []  # whole lines of the write that begins at found.seq
+    pending: list[tuple[str, Key, int]] = []  # whole lines of the write that begins at found.seq
     bad: list[Damage] = []  # damage since the last whole write
     offset = number = size = 0
     with path.open("rb") as file:
@@ -141,11 +147,11 @@ def scan(path: Path) -> Scan:
                 if not bad:
                     bad = [Damage(number, offset, f"place {entry.place} of its write where {len(pending)} should be")]
                 continue
-            pending.append((entry.kind, entry.key))
+            pending.append((entry.kind, entry.key, offset))
             size = entry.size
             if len(pending) == size:
-                for kind, key in pending:
-                    found.note(kind, key, found.seq)
+                for kind, key, place in pending:
+                    found.note(kind, key, found.seq, place)
                     found.seq += 1
                 found.end, pending = found.size, []
                 found.damage += bad
@@ -213,8 +219,8 @@ class Journal:
         """Number of lines of kind "result", with those that a later one replaces."""
         return self._found.results
 
-    def keys(self, kind: str = RESULT) -> set[Key]:
-        return self._found.keys.setdefault(kind, set())
+    def keys(self, kind: str = RESULT) -> AbstractSet[Key]:
+        return self._found.places.setdefault(kind, {}).keys()
 
     def append(self, items: Iterable[tuple[Key, Any]], kind: str = RESULT) -> None:
         """Write all items with one write, on the disk when this returns; after an error none of them is there.
@@ -227,10 +233,11 @@ class Journal:
             if not batch:
                 return
             found, utc = self._found, datetime.now(UTC).isoformat(timespec="milliseconds")
-            data = memoryview(b"".join(
+            lines = [
                 encode(Entry(found.seq + place, place, len(batch), utc, kind, check_key(key), value))
                 for place, (key, value) in enumerate(batch)
-            ))  # fmt: skip
+            ]
+            data = memoryview(b"".join(lines))
             if (size := os.fstat(self._handle).st_size) != found.end:
                 raise BusyError(f"{self.path} has {size} bytes where this process left {found.end}: another process "
                                 "writes to it, or a write was interrupted; open the run again")  # fmt: skip
@@ -247,8 +254,10 @@ class Journal:
                     text = f"cannot write {self.path}: {error.strerror}; it keeps its {found.seq} lines"
                     raise OSError(error.errno, text) from error
                 raise
-            for place, (key, _) in enumerate(batch):
-                found.note(kind, key, found.seq + place)
+            offset = found.end
+            for place, ((key, _), line) in enumerate(zip(batch, lines, strict=True)):
+                found.note(kind, key, found.seq + place, offset)
+                offset += len(line)
             found.seq, found.end = found.seq + len(batch), found.end + length
 
     def entries(self, kind: str = RESULT) -> Iterator[Entry]:
@@ -257,6 +266,20 @@ class Journal:
         What is appended while this is read is not seen. Raises InputError if a line has rotted meanwhile.
         """
         return _last(self.path, kind, self._found.end, dict(self._found.again))
+
+    def in_order(self, keys: Iterable[Key], kind: str = RESULT) -> Iterator[Entry]:
+        """The last entry of each of these keys, in the order of `keys`; one of them in memory at a time.
+
+        KeyError for a key without an entry, InputError if a line has rotted meanwhile.
+        """
+        places = self._found.places.get(kind, {})
+        with self.path.open("rb") as file:
+            for key in keys:
+                file.seek(offset := places[key])
+                entry = decode(file.readline())
+                if entry is None or (entry.kind, entry.key) != (kind, key):
+                    raise InputError(f"{self.path}: the line at byte {offset} is not as it was written")
+                yield entry
 
     def close(self) -> None:
         os.close(self._handle)

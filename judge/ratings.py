@@ -80,6 +80,13 @@ def read_ratings(
     return frame.select(list(RATINGS_SCHEMA))
 
 
+def with_schema(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with exactly the columns of RATINGS_SCHEMA; what it lacks is the default of a rating, or empty."""
+    defaults = {"arm": "image_only", "sample": 0, "stage": "independent", "repeat": 0, "rubric": ""}
+    missing = [pl.lit(defaults.get(k), dtype=v).alias(k) for k, v in RATINGS_SCHEMA.items() if k not in frame.columns]
+    return frame.with_columns(missing).select(list(RATINGS_SCHEMA)).cast(RATINGS_SCHEMA)
+
+
 def _typed(frame: pl.DataFrame, rubric: Rubric | None, rater_kind: str | None, notes: list[str]) -> pl.DataFrame:
     """A frame of strings (lists may be lists already) -> the types of RATINGS_SCHEMA, or all problems at once."""
     problems: list[Problem] = []

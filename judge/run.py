@@ -136,6 +136,10 @@ class Run:
         """The last entry of every key, in the order written; streams, and may be read while results are added."""
         return self._journal.entries(kind)
 
+    def in_order(self, keys: Iterable[Key], kind: str = RESULT) -> Iterator[Entry]:
+        """The last entry of each of these keys, in the order of `keys`, whatever the order written; streams."""
+        return self._journal.in_order(keys, kind)
+
     def export(self, name: str, content: str | bytes | Callable[[Path], Any]) -> Path:
         """Write a derived file, given as content or as a function that writes to the path it gets.
 

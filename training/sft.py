@@ -125,7 +125,9 @@ def _loss(
     step: int,
 ) -> tuple[Any, Any, Any]:
     encoded = [
-        encoder.encode(render(e.case, e.narrative, rubric, recipe.form, seed=recipe.seed + step), seen)
+        encoder.encode(
+            render(e.case, e.narrative, rubric, recipe.form, seed=recipe.seed + step, pictures=bool(seen)), seen
+        )
         for e, seen in part
     ]
     lead, end = encoder.fixed("\nCritique:"), [encoder.tokenizer.eos_token_id]

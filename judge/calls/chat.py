@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
+from ..errors import InputError
+
 Kind = Literal[
     "rate_limited",  # 408 and 429: asked again, after what the provider says
     "overloaded",  # 5xx, 529
@@ -22,16 +24,34 @@ Kind = Literal[
     "not_allowed",  # the host is not one that this run may send to
 ]
 AGAIN: frozenset[Kind] = frozenset({"rate_limited", "overloaded", "timeout", "connection", "malformed"})
+MAYBE_BILLED: frozenset[Kind] = frozenset({"timeout", "connection", "malformed", "filtered", "wrong_model"})
 
 
 class CallError(Exception):
-    """One attempt failed. `retry_after` in seconds if the provider named it; the message holds no key and no text."""
+    """One attempt failed. `retry_after` in seconds if the provider named it; the message holds no key and no text.
 
-    def __init__(self, kind: Kind, message: str, *, status: int | None = None, retry_after: float | None = None):
+    `billed`: whether the provider may have charged for it; without a word by its kind.
+    """
+
+    def __init__(self, kind: Kind, message: str, *, status: int | None = None, retry_after: float | None = None,
+                 billed: bool | None = None):  # fmt: skip
         super().__init__(message)
         self.kind: Kind = kind
         self.status = status
         self.retry_after = retry_after
+        self.billed = kind in MAYBE_BILLED if billed is None else billed
+
+
+class CallsStopped(InputError):
+    """No further call makes sense; what was answered is safe and the same command goes on later.
+
+    `kind`: "budget" (used up), "denied" and "not_allowed" (as of a call), "rate_limited" (a wait longer than a run
+    waits), "no_answers" (item after item ended without one).
+    """
+
+    def __init__(self, kind: str, message: str):
+        super().__init__(message)
+        self.kind = kind
 
 
 class Picture(NamedTuple):
@@ -99,4 +119,6 @@ class Route(Protocol):
         """One attempt over HTTP, no retry. Raises CallError, and nothing else for what a server can do."""
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Free the connections; a later `send`, perhaps in another event loop, opens new ones."""
+        ...

@@ -124,6 +124,31 @@ def test_only_api_errors_are_asked_again(data, tmp_path):
     assert after == before
 
 
+def test_rows_that_were_asked_again_keep_their_place(data, tmp_path):
+    root, cases, narratives = data
+
+    class Fails(Colour):
+        def answer(self, questions):
+            answers = super().answer(questions)
+            down = Answer(dict.fromkeys(RUBRIC.names, Score(None, "api_error", "no connection")))
+            return [down if '"c1"' in q.key else a for q, a in zip(questions, answers, strict=True)]
+
+    score(cases, narratives, RUBRIC, Colour(), tmp_path / "whole", root=root, probes=("blank",))
+    assert not score(cases, narratives, RUBRIC, Fails(), tmp_path / "run", root=root, probes=("blank",)).complete
+    done = score(cases, narratives, RUBRIC, Colour(), tmp_path / "run", root=root, probes=("blank",))
+    assert done.complete and done.resumed == 28
+    for table in ("ratings.jsonl", "probe-blank.jsonl"):
+        assert (tmp_path / "run" / table).read_bytes() == (tmp_path / "whole" / table).read_bytes()
+
+
+def test_repeats_are_planned_between_narratives_and_probes(data):
+    _, cases, narratives = data
+    items = plan(cases, narratives, ["blank"], repeats=3)
+    assert [item.repeat for item in items] == [0] * 16 + [1] * 16 + [2] * 16 + [0] * 16
+    assert len({item.key for item in items}) == 64
+    assert items[:16] == plan(cases, narratives) and {item.shown.probe for item in items[48:]} == {"blank"}
+
+
 def test_changed_pictures_refuse_to_resume(data, tmp_path):
     root, cases, narratives = data
     score(cases, narratives, RUBRIC, Colour(), tmp_path / "run", root=root)

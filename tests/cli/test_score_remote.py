@@ -1,0 +1,114 @@
+"""`score` with judges behind an API, over a real loopback server: paid once, private, budgeted, and juries."""
+
+import json
+
+import pytest
+from PIL import Image as Pillow
+
+from dermjudge.cli.main import main
+from dermjudge.judge.benchmark import write_benchmark
+from dermjudge.judge.records import Case, Image, Narrative
+from dermjudge.judge.tables import write_narratives
+from tests.fault_server import FaultServer
+
+pytest.importorskip("aiohttp")
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    root = tmp_path_factory.mktemp("remote")
+    cases, images, narratives = [], {}, []
+    for k in range(12):
+        Pillow.new("RGB", (16, 16), (k * 10, 90, 60)).save(root / f"c{k}.png")
+        images[f"images/c{k}.png"] = root / f"c{k}.png"
+        cases.append(Case(f"c{k}", (Image(f"images/c{k}.png"),), context=f"item=c{k}", reference="psoriasis"))
+        narratives += [Narrative(f"c{k}", s, f"Differential: 1. psoriasis. Written by {s}.") for s in ("one", "two")]
+    write_benchmark(
+        root / "bench", name="toy", version="1", licence="CC0-1.0", source="t", cases=cases, images=images,
+        extra=lambda path: write_narratives(narratives, path / "narratives.jsonl"),
+    )  # fmt: skip
+    return root / "bench"
+
+
+def call(capsys, *arguments):
+    with pytest.raises(SystemExit) as stop:
+        main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return stop.value.code or 0, captured.out, captured.err
+
+
+def test_an_endpoint_scores_and_a_second_run_pays_nothing(capsys, bench, tmp_path):
+    with FaultServer() as server:
+        judge = f"endpoint:{server.url}#tiny"
+        code, out, err = call(capsys, "score", bench, "--judge", judge, "--out", tmp_path / "run", "--json")
+        assert code == 0, err
+        found = json.loads(out)
+        assert found["states"] == {"scored": 144} and len(server.log) == 24
+        code, out, err = call(capsys, "score", bench, "--judge", judge, "--out", tmp_path / "run", "--json")
+        assert code == 0 and json.loads(out)["resumed"] == 24 and len(server.log) == 24
+        code, out, _ = call(capsys, "score", bench, "--judge", judge, "--out", tmp_path / "run", "--dry-run", "--json")
+        told = json.loads(out)
+        assert told["calls"] == 0 and told["answered already"] == "24 of 24" and told["cost, about"] is None
+    code, out, _ = call(capsys, "verify", tmp_path / "run")
+    assert code == 0, out
+
+
+def test_a_budget_ends_the_run_and_the_next_session_goes_on(capsys, bench, tmp_path):
+    with FaultServer() as server:
+        asked = ["score", bench, "--judge", f"endpoint:{server.url}#tiny", "--out", tmp_path / "run"]
+        code, _, err = call(capsys, *asked, "--max-calls", 5)
+        assert code == 2 and "budget" in err and len(server.log) == 5
+        code, _, err = call(capsys, *asked, "--max-calls", 5)
+        assert code == 2 and len(server.log) == 5  # the budget is of the run, not of the session
+        code, _, err = call(capsys, *asked)
+        assert code == 0 and len(server.log) == 24, err
+
+
+def test_reference_mode_sends_the_reference_and_no_picture(capsys, bench, tmp_path):
+    with FaultServer() as server:
+        judge = f"endpoint:{server.url}#tiny"
+        code, _, err = call(
+            capsys, "score", bench, "--judge", judge, "--mode", "reference", "--out", tmp_path / "run", "--limit", 2
+        )
+        assert code == 0, err
+        sent = json.dumps(server.log)
+        assert len(server.log) == 2 and "image_url" not in sent
+
+
+def test_nothing_leaves_the_machine_without_permission(capsys, bench, tmp_path):
+    judge = "endpoint:https://judge.example.org/v1#tiny"
+    code, _, err = call(capsys, "score", bench, "--judge", judge, "--out", tmp_path / "run")
+    assert code == 2 and "--allow-remote judge.example.org" in err and not (tmp_path / "run").exists()
+    code, _, err = call(
+        capsys, "score", bench, "--judge", judge, "--out", tmp_path / "run", "--allow-remote", "judge.example.org"
+    )
+    assert code == 2 and "consent" in err
+    code, out, err = call(capsys, "score", bench, "--judge", judge, "--out", tmp_path / "run", "--dry-run")
+    assert code == 0 and "hosts: [judge.example.org]" in out and "TODO" in out, err
+    template = out[out.index("# Consent") :]
+    (tmp_path / "consent.yaml").write_text(template)
+    code, _, err = call(
+        capsys, "score", bench, "--judge", judge, "--out", tmp_path / "run", "--allow-remote", "judge.example.org",
+        "--consent", tmp_path / "consent.yaml",
+    )  # fmt: skip
+    assert code == 2 and "does not allow anything yet" in err
+
+
+def test_a_jury_of_two_shows_each_judges_coverage(capsys, bench, tmp_path):
+    with FaultServer() as one, FaultServer(sticky={"c3": "400"}, model="other") as two:
+        code, out, err = call(
+            capsys, "score", bench, "--judge", f"endpoint:{one.url}#tiny", "--judge", f"endpoint:{two.url}#other",
+            "--jury", "mean", "--out", tmp_path / "jury", "--json",
+        )  # fmt: skip
+    assert code == 4, err  # a case is still open for one judge
+    found = json.loads(out)
+    assert found["jury"]["scored"] == 132 and found["jury"]["planned"] == 144
+    assert sorted(m["scored"] for m in found["jury"]["members"]) == [132, 144]
+    assert "Alone missing" in (tmp_path / "jury" / "report.md").read_text()
+
+
+def test_a_model_does_not_judge_itself(capsys, bench, tmp_path):
+    code, _, err = call(
+        capsys, "score", bench, "--judge", "endpoint:http://127.0.0.1:9/v1#one", "--out", tmp_path / "r"
+    )
+    assert code == 2 and "rates itself" in err
