@@ -30,18 +30,11 @@ def list_importers(as_json: bool) -> None:
 def import_data(
     name: str, source: Path | None, out: Path, options: dict[str, Any], strict: bool, as_json: bool
 ) -> None:
-    """Import and say what came in; exit code 4 if rows were left out, with `strict` nothing is kept then."""
+    """Import and say what came in; exit code 4 if rows were left out, with `strict` nothing is written then."""
     from ..benchmarks.catalog import import_dataset
 
-    report = import_dataset(name, source, out, **options)
-    if report.problems and strict:
-        import shutil
-
-        shutil.rmtree(out)
-        raise InputError(
-            f"{len(report.problems)} rows are bad and --strict was given; nothing was written:\n"
-            + _listed(report.problems)
-        )
+    with output.progress("pictures") as show:
+        report = import_dataset(name, source, out, progress=show, strict=strict, **options)
     bench = report.benchmark
     result = {
         "benchmark": str(out),

@@ -24,22 +24,23 @@ def run_ladder(
     from ..evaluators.ladder import ladder
     from ..evaluators.ladder_section import ladder_section
     from ..training.config import load_recipe
-    from ..training.rungs import RUNGS
+    from ..training.rungs import rungs_of
 
     plan = load_recipe(find_recipe(recipe))
     if plan.pretraining:
         raise InputError(f"recipe {plan.name} builds its own base; the ladder compares adapters on one base")
+    rungs = rungs_of(plan)
     if dry_run:
-        steps = sum(rung.recipe(plan, 0).sft.steps for rung in RUNGS) * seeds
-        result = {"recipe": plan.name, "rungs": [r.name for r in RUNGS], "seeds": seeds, "steps": steps,
+        steps = sum(rung.recipe(plan, 0).sft.steps for rung in rungs if rung.labels != 0) * seeds
+        result = {"recipe": plan.name, "rungs": [r.name for r in rungs], "seeds": seeds, "steps": steps,
                   "batch": plan.sft.batch, "test cases": cases, "out": str(out)}  # fmt: skip
         return output.emit(result, as_json, lambda: "\n".join(f"{k}: {v}" for k, v in result.items()))
     rubric = load_rubric(plan.rubric)
     folder = benchmark_of(plan, data, out)
-    test = _test_benchmark(out / "test", cases, test_seed, plan.data.synthetic_seed)
+    test = _test_benchmark(out / "test", cases, test_seed, plan.data)
     frames, seconds = _judged(plan, rubric, folder, test, out, seeds)
     experts = read_ratings(test / "ratings.parquet", rubric).select(list(RATINGS_SCHEMA))
-    below = {"length-only": (), **{rung.name: rung.below for rung in RUNGS}}
+    below = {"length-only": (), **{rung.name: rung.below for rung in rungs}}
     found = ladder(pl.concat([experts, *frames]), rubric.scale.levels, below, _patients(test))
     result = found.to_dict() | {"synthetic": True, "recipe": plan.model_dump(mode="json"), "seconds": seconds}
     from .reporting import to_json
@@ -57,7 +58,8 @@ def _judged(
     from ..judge.benchmark import load_benchmark
     from ..judge.score import score
     from ..judge.tables import read_narratives
-    from ..training.rungs import RUNGS, length_only
+    from ..training.rungs import length_only, rungs_of
+    from ..training.sft import start_folder
     from ..training.train import prepare_data, train_rung
 
     material = prepare_data(plan, folder, rubric)
@@ -65,13 +67,16 @@ def _judged(
     frames = [_length_frame(length_only(material.examples, [n.judged for n in texts]), texts, rubric)]
     seconds: dict[str, list[float]] = {}
     for seed in range(seeds):
-        for rung in RUNGS:
+        for rung in rungs_of(plan):
             start = out / f"{rung.start}-{seed}" / "judge" if rung.start else None
-            home = out / f"{rung.name}-{seed}"
-            wanted = rung.recipe(plan, seed, start)
-            cost = train_rung(wanted, material, home / "judge", blind=rung.blind, progress=teller())
+            home = out / f"{rung.name.replace(' ', '-')}-{seed}"
+            wanted, adapter = rung.recipe(plan, seed, start), home / "judge"
+            if rung.labels == 0:
+                adapter, cost = start_folder(plan), 0.0
+            else:
+                cost = train_rung(wanted, material, adapter, blind=rung.blind, labels=rung.labels, progress=teller())
             seconds.setdefault(rung.name, []).append(cost)
-            judge = open_judge(f"local:{material.base}+{home / 'judge'}", rubric)
+            judge = open_judge(f"local:{material.base}+{adapter}", rubric)
             with output.progress(f"scoring with {rung.name}, seed {seed}") as tick:
                 score(shown.cases, texts, rubric, judge, home / "run", root=shown.root, progress=tick)
             frame = read_ratings(home / "run" / "ratings.jsonl", rubric).select(list(RATINGS_SCHEMA))
@@ -92,13 +97,14 @@ def _length_frame(scores: Any, texts: Any, rubric: Rubric) -> pl.DataFrame:
     return with_schema(frame)
 
 
-def _test_benchmark(folder: Path, cases: int, seed: int, trained_on: int) -> Path:
+def _test_benchmark(folder: Path, cases: int, seed: int, data: Any) -> Path:
+    """Fresh cases, rated by the panel that rated the training data."""
     from ..benchmarks.synthetic import generate
 
-    if seed == trained_on:
+    if seed == data.synthetic_seed:
         raise InputError(f"seed {seed} makes the training data; name another with --test-seed")
     if not (folder / "benchmark.yaml").exists():
-        generate(folder, cases, seed)
+        generate(folder, cases, seed, 0.0, data.panel_seed, data.anchors)
     return folder
 
 

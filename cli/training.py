@@ -54,9 +54,9 @@ def synthetic_data(data: Any, folder: Path) -> Path:
 
     if not (folder / "benchmark.yaml").exists():
         output.say(f"generating {data.synthetic_cases} synthetic cases in {folder}")
-        generate(folder, data.synthetic_cases, data.synthetic_seed, data.counterfactuals)
+        generate(folder, data.synthetic_cases, data.synthetic_seed, data.counterfactuals, data.panel_seed, data.anchors)
     there = load_benchmark(folder)
-    wanted = version(data.synthetic_seed, data.counterfactuals)
+    wanted = version(data.synthetic_seed, data.counterfactuals, data.panel_seed, data.anchors)
     if (there.version, len(there.cases)) != (wanted, data.synthetic_cases):
         raise InputError(
             f"{folder} holds {len(there.cases)} cases of version {there.version}, the recipe wants "

@@ -25,6 +25,8 @@ class Data(_Strict):
     synthetic_cases: int = Field(default=0, ge=0)
     synthetic_seed: int = 1
     counterfactuals: float = Field(default=0.0, ge=0, le=1)
+    panel_seed: int = 0
+    anchors: float = Field(default=1.0, gt=0)
 
 
 class Stage(_Strict):
@@ -75,7 +77,8 @@ class Recipe(_Strict):
     """One training run. `base` is a model folder, or "pretrained" for the base that `pretraining` builds.
 
     `objective`: "regression" (cross-entropy on soft labels + squared error of the expected score) or "reward" (expected
-    squared-error reward over the levels, KL to `start`). `start`: an adapter folder to go on from; "reward" needs one.
+    squared-error reward over the levels, KL to `start`). `start`: an adapter folder to go on from ("embedded": that of
+    the embedded judge); "reward" needs one. `labels`: for a ladder over numbers of rated narratives.
     """
 
     name: str
@@ -88,6 +91,7 @@ class Recipe(_Strict):
     objective: Literal["regression", "reward"] = "regression"
     reward: Reward = Reward()
     start: str = ""
+    labels: tuple[int, ...] = ()
     form: Literal["bound", "full"] = "bound"
     max_images: int = Field(default=1, ge=1)
     lora: Lora = Lora()

@@ -19,7 +19,8 @@ FURTHER = 0.5  # steps of a second stage, as a share of the first
 class Rung:
     """One recipe of the ladder.
 
-    `start`: the rung whose adapter it goes on from; `below`: what it is compared with; `changes`: fields of the recipe.
+    `start`: the rung whose adapter it goes on from; `below`: what it is compared with; `changes`: fields of the recipe;
+    `labels`: how many rated narratives it sees (None: all, 0: it is the judge that training starts from).
     """
 
     name: str
@@ -27,13 +28,14 @@ class Rung:
     start: str = ""
     blind: bool = False
     changes: Mapping[str, Any] = field(default_factory=dict)
+    labels: int | None = None
 
     def recipe(self, base: Recipe, seed: int, start: Path | None = None) -> Recipe:
         """The base recipe with this rung's changes and a seed; a rung that goes on has FURTHER of its steps."""
         stage = base.sft
         if self.start:
             stage = stage.model_copy(update={"steps": max(1, round(stage.steps * FURTHER)), "rate": stage.rate / 3})
-        changes = {"name": f"{base.name}-{self.name}", "seed": seed, "sft": stage, "start": str(start or "")}
+        changes = {"name": f"{base.name}-{self.name}", "seed": seed, "sft": stage, "start": str(start or base.start)}
         return base.model_copy(update={**changes, **self.changes})
 
 
@@ -44,6 +46,25 @@ RUNGS = (
     Rung("regression-longer", ("regression",), start="regression"),
     Rung("reward", ("regression", "regression-longer"), start="regression", changes={"objective": "reward"}),
 )
+
+
+def rungs_of(recipe: Recipe) -> tuple[Rung, ...]:
+    """The rungs of a recipe: RUNGS, or one per number of labels, each compared with the judge before and the last."""
+    if not recipe.labels:
+        return RUNGS
+    last = f"{recipe.labels[-1]} labels"
+    more = []
+    for n in recipe.labels:
+        name = f"{n} labels"
+        more.append(Rung(name, ("before",) if name == last else ("before", last), labels=n))
+    return (Rung("before", labels=0), *more)
+
+
+def some_labels(examples: Sequence[Example], labels: int, seed: int) -> list[Example]:
+    """The first `labels` rated narratives of the cases in the order of `seed`: fewer labels are part of more."""
+    cases = list(dict.fromkeys(e.case.id for e in examples))
+    order = {case: k for k, case in enumerate(np.random.default_rng(seed).permutation(cases))}
+    return sorted(examples, key=lambda e: (order[e.case.id], e.narrative.system))[:labels]
 
 
 def length_only(examples: Sequence[Example], texts: Sequence[str]) -> np.ndarray:

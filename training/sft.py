@@ -159,13 +159,22 @@ def _loss(
     return loss, expected.detach(), gold
 
 
+def start_folder(recipe: Recipe) -> Path | None:
+    """The adapter folder that a recipe goes on from, if any."""
+    if recipe.start == "embedded":
+        from ..judge.backends import embedded_folder
+
+        return embedded_folder() / "judge"
+    return Path(recipe.start) if recipe.start else None
+
+
 def _start(recipe: Recipe, base: Path, rubric: Rubric) -> Path | None:
     """The adapter to go on from; InputError if it belongs to another base or rubric, or the objective needs one."""
-    if not recipe.start:
+    start = start_folder(recipe)
+    if start is None:
         if recipe.objective == "reward":
             raise InputError(f"recipe {recipe.name}: objective 'reward' goes on from a judge; name it with start")
         return None
-    start = Path(recipe.start)
     refuse_unsafe(start)
     card = read_card(start)
     if card.get("base_weights") not in (None, weights_hash(base)):

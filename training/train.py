@@ -116,13 +116,28 @@ def prepare_data(recipe: Recipe, folder: Path, rubric: Rubric) -> Material:
 
 
 def train_rung(
-    recipe: Recipe, material: Material, out: Path, *, blind: bool = False, progress: Progress | None = None
+    recipe: Recipe,
+    material: Material,
+    out: Path,
+    *,
+    blind: bool = False,
+    labels: int | None = None,
+    progress: Progress | None = None,
 ) -> float:
-    """Train one adapter unless exactly this one is there; CPU seconds that it took (or had taken)."""
-    from .sft import train_adapter
+    """Train one adapter unless exactly this one is there; CPU seconds that it took (or had taken).
 
+    `labels`: see only so many rated narratives, see `rungs.some_labels`. InputError if there are not so many.
+    """
+    from .rungs import some_labels
+    from .sft import start_folder, train_adapter
+
+    examples = material.examples if labels is None else some_labels(material.examples, labels, recipe.seed)
+    if labels is not None and len(examples) < labels:
+        raise InputError(f"{recipe.name}: {len(examples)} rated narratives to train on, {labels} are wanted")
+    start = start_folder(recipe)
     stamp = {
-        "recipe": recipe.model_dump(mode="json") | {"start": weights_hash(Path(recipe.start)) if recipe.start else ""},
+        "recipe": recipe.model_dump(mode="json") | {"start": weights_hash(start) if start else ""},
+        "labels": labels,
         "data": material.data,
         "blind": blind,
         "base": weights_hash(material.base),
@@ -133,7 +148,7 @@ def train_rung(
             return done["cpu_seconds"]
     clock = _Clock()
     told = partial(_told, progress, recipe.name, recipe.sft.steps) if progress else None
-    examples, source = material.examples, material.source
+    source = material.source
     train_adapter(
         recipe, material.base, out, examples, material.pictures, material.rubric, blind=blind, source=source,
         progress=told,

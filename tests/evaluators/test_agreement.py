@@ -92,6 +92,25 @@ def test_order_of_rows_does_not_matter(simulate):
     assert a.of("j0", "d1").to_dict() == b.of("j0", "d1").to_dict()
 
 
+@pytest.mark.parametrize("continuous", [False, True])
+def test_the_constant_is_the_best_by_each_criterion(simulate, continuous):
+    """Continuous experts: 360 targets, so that resamples see bins; the value is that of the targets themselves."""
+    noise = pl.Series(np.random.default_rng(0).normal(0, 0.2 * continuous, 720))
+    frame = simulate(cases=120, systems=3, dimensions=1, raters=1, missing=0.0)
+    frame = frame.with_columns(pl.when(JUDGE).then(3.5).otherwise((pl.col("score") + noise).clip(0, 5)).alias("score"))
+    found = agree(frame, LEVELS, resamples=200).of("j0", "d0")
+    t = read_panel(frame, LEVELS).experts[0][:, 0]
+    for name, limit in (("within_0.5", 0.5), ("within_1", 1.0)):
+        best = max(np.mean(np.abs(t - (low + limit)) <= limit + 1e-9) for low in t)
+        constant, gap = found[f"constant.{name}"], found[f"judge_minus_constant.{name}"]
+        assert constant.value == pytest.approx(best, abs=1e-9)
+        assert best > np.mean(np.abs(t - np.median(t)) <= limit + 1e-9)
+        assert constant.low <= constant.value <= constant.high
+        assert gap.value == pytest.approx(found[f"item.{name}"].value - best)
+        assert gap.high <= 1e-9 or continuous  # a judge that gives one number never beats the best one
+    assert found["constant.constant"].value == pytest.approx(np.quantile(t, 0.5, method="lower"))
+
+
 def test_bias_and_shift_are_found(simulate):
     frame = simulate(cases=120, missing=0.0)
     up = agree(set_judge(frame, pl.col("score") * 0 + 4.9), LEVELS, resamples=64).of("j0", "d0")
@@ -251,15 +270,19 @@ def test_percentiles_of_the_differences(simulate):
             assert percentile.low <= percentile.value <= percentile.high
 
 
-def test_percentiles_in_a_resample(simulate):
+@pytest.mark.parametrize(("cases", "continuous"), [(15, False), (150, True), (400, True)])
+def test_percentiles_in_a_resample(simulate, cases, continuous):
+    """Exact where a percentile can come to lie, however many differences there are."""
     from dermjudge.evaluators.bootstrap import cluster_weights, resample
     from dermjudge.evaluators.judge_cell import JudgeCell
 
-    panel = read_panel(simulate(cases=15), LEVELS)
-    drawn = resample([JudgeCell(panel, 0, 0, np.ones(len(panel.case), bool)).cell], panel.n_clusters, 5, seed=1)[0]
+    panel = read_panel(simulate(cases=cases, continuous=continuous), LEVELS)
+    built = JudgeCell(panel, 0, 0, np.ones(len(panel.case), bool))
+    drawn = resample([built.cell], panel.n_clusters, 64, seed=1)[0]
     weights = cluster_weights(panel.n_clusters, 0, 1)
     x, y = panel.judges[0, :, 0], panel.experts[0]
-    for b in range(5):
+    assert len(built.differences) < 600  # of 1,200 in the largest table
+    for b in range(64):
         rows = np.repeat(np.arange(len(x)), weights[panel.cluster, b].astype(int))
         rows = rows[np.isfinite(y[rows]).any(axis=1)]
         d = x[rows] - np.nanmean(y[rows], axis=1)

@@ -354,17 +354,21 @@ def median_low(t):
 
 
 def best_constant(t):
-    """The one number for all with the least error, found by trying every target (RMSE: the mean)."""
-    middle = median_low(t)
-    candidates = [absolute([c] * len(t), t)["mae"] for c in t]
-    assert absolute([middle] * len(t), t)["mae"] == pytest.approx(min(candidates), abs=1e-12)
-    found = absolute([middle] * len(t), t)
+    """The one number for all that is best by each criterion; to be shown, the lower median.
+
+    MAE: every target tried. RMSE: the mean. Within w: every number tried that is w above a target, since a better one
+    could be moved up until the lowest target that it reaches is w below.
+    """
+
+    def most_within(w):
+        return max(mean(abs(v - low - w) <= w + SLACK for v in t) for low in set(t))
+
     return {
-        "mae": found["mae"],
+        "mae": min(mean(abs(v - c) for v in t) for c in set(t)),
         "rmse": math.sqrt(mean((v - mean(t)) ** 2 for v in t)),
-        "within_0.5": found["within_0.5"],
-        "within_1": found["within_1"],
-        "constant": middle,
+        "within_0.5": most_within(0.5),
+        "within_1": most_within(1),
+        "constant": median_low(t),
     }
 
 
@@ -864,7 +868,6 @@ def test_alternative_annotator(name, epsilon):
         assert found.advantage_probability == pytest.approx(mean(a for a, _ in by_hand[d].values()))
 
 
-@pytest.mark.xfail(strict=True, reason="exact_ranks takes 0.1 + 0.2 and 0.3 for two scores; places() rounds to 1e-9")
 def test_the_noise_of_floats_orders_nothing():
     """Means over three repeats that are equal on paper: with many distinct scores ranks must tie them all the same."""
     assert compare([0.1 + 0.2, 0.3, 0.9], [1, 2, 3])["kendall_tau_b"] == pytest.approx(2 / math.sqrt(6))

@@ -51,6 +51,18 @@ def test_many_distinct_values_keep_ranks_exact():
     assert exact_ranks(x, t)["spearman"] == pytest.approx(stats.spearmanr(x, t).statistic, abs=1e-12)
 
 
+def test_the_noise_of_floats_orders_nothing():
+    assert compare([0.1 + 0.2, 0.3, 0.9], [1, 2, 3])["kendall_tau_b"] == pytest.approx(2 / math.sqrt(6))
+    assert compare([1, 2, 3], [0.1 + 0.2, 0.3, 0.9])["spearman"] == pytest.approx(math.sqrt(3) / 2)
+    assert compare([0.1 + 0.2, 0.3], [1, 2])["spearman"] is None
+    x, t = two_raters(step=1e-6)
+    noisy = x + np.random.default_rng(0).normal(0, 1e-13, len(x))
+    twice = np.r_[x, noisy], np.r_[t, t[::-1]]
+    assert len(np.unique(twice[0])) > 2 * len(x) - 60
+    theirs = stats.kendalltau(np.r_[x, x], twice[1]).statistic
+    assert exact_ranks(*twice)["kendall_tau_b"] == pytest.approx(theirs, abs=1e-12)
+
+
 def test_bland_altman_by_hand():
     x, t = two_raters()
     d, middle = x - t, (x + t) / 2
@@ -146,14 +158,46 @@ def test_weights_are_repetitions(pairs, seed):
         assert (plain[name] is None and not np.isfinite(value[0])) or plain[name] == pytest.approx(value[0], abs=1e-9)
 
 
+def within(t, c, limit):
+    return np.mean(np.abs(t - c) <= limit + 1e-9)
+
+
 @given(st.lists(st.integers(0, 15), min_size=1, max_size=30))
 def test_no_constant_beats_the_best(thirds):
     t = np.array(thirds) / 3
     values, counts = np.unique(t, return_counts=True)
     best = {k: float(v[0]) for k, v in best_constant(counts[:, None], values).items()}
-    assert best["mae"] == pytest.approx(min(np.abs(t - c).mean() for c in np.arange(0, 5.01, 1 / 6)), abs=1e-12)
+    numbers = np.arange(0, 6.01, 1 / 6)
+    assert best["mae"] == pytest.approx(min(np.abs(t - c).mean() for c in numbers), abs=1e-12)
     assert best["rmse"] == pytest.approx(t.std(), abs=1e-7)
-    assert best["within_0.5"] == pytest.approx(np.mean(np.abs(t - best["constant"]) <= 0.5 + 1e-9))
+    assert best["within_0.5"] == pytest.approx(max(within(t, c, 0.5) for c in numbers))
+    assert best["within_1"] == pytest.approx(max(within(t, c, 1.0) for c in numbers))
+    assert best["constant"] == np.quantile(t, 0.5, method="lower")
+    assert (best["mae"] == 0) == (np.ptp(t) == 0)  # no noise of floats: skill divides by it
+
+
+def test_the_median_is_not_the_best_constant_within_a_distance():
+    """Two camps, 0 to 1 and 4 to 5, and 2 between them: at the median nearly nobody is near."""
+    t = np.repeat([0.0, 1, 2, 4, 5], [3, 3, 1, 3, 3])
+    best = {k: float(v[0]) for k, v in best_constant(np.array([[3], [3], [1], [3], [3]]), np.unique(t)).items()}
+    assert (best["constant"], within(t, 2.0, 0.5), within(t, 2.0, 1.0)) == (2.0, 1 / 13, 4 / 13)
+    assert (best["within_0.5"], best["within_1"]) == (pytest.approx(6 / 13), pytest.approx(7 / 13))
+    assert best["mae"] == pytest.approx(24 / 13)
+
+
+@settings(max_examples=50)
+@given(st.lists(st.integers(0, 15), min_size=1, max_size=12, unique=True), st.integers(0, 2**32 - 1))
+def test_the_best_constant_of_many_weightings_at_once(thirds, seed):
+    values = np.array(sorted(thirds)) / 3
+    weights = np.random.default_rng(seed).integers(0, 3, (len(values), 5))
+    found = best_constant(weights.astype(np.float32), values)
+    for b, weight in enumerate(weights.T):
+        if not weight.any():
+            assert all(np.isnan(v[b]) for v in found.values())
+            continue
+        t = np.repeat(values, weight)
+        again = best_constant(np.unique(t, return_counts=True)[1][:, None], np.unique(t))
+        assert {k: v[b] for k, v in found.items()} == pytest.approx({k: v[0] for k, v in again.items()}, abs=1e-7)
 
 
 def test_icc_of_agreement_tends_to_ccc():

@@ -324,14 +324,39 @@ def test_a_native_client_is_found_out_with_a_stand_in(provider, server, monkeypa
     assert not any(word in given for word in (KEYS[provider], "Look at", "iVBO", "You judge"))
 
 
+@pytest.mark.parametrize("again", [True, False], ids=["a second request", "another host"])
+def test_one_request_to_one_host_is_all_that_is_carried(again, server, other, monkeypatch):
+    one, rehearsed = route("anthropic", server.url), []
+
+    class Busy:
+        @staticmethod
+        async def acompletion(client, **arguments):
+            for url in [server.url] * 2 if again and rehearsed else [other.url if rehearsed else server.url]:
+                rehearsed.append(url)
+                await client.post(url=f"{url}/v1/messages", json={"model": MODELS["anthropic"]})
+
+    monkeypatch.setattr(one, "_litellm", Busy)
+    with guard.limited_to([REMOTE], loopback=HERE):
+        assert error_of(one).kind == "not_allowed"
+    assert (len(server.seen), other.seen) == (int(again), [])
+
+
+def test_an_odd_field_is_not_quoted_in_a_warning(server, recwarn):
+    made = answer("openai", MODELS["openai"], usage="Plant", service_tier=["Plant"])
+    made["choices"][0]["message"] |= {"tool_calls": "Plant", "annotations": "Plant", "audio": "Plant"}
+    server.script = lambda handler, _: handler.reply(200, made)
+    assert send(route("openai", server.url)).text == "A papule."
+    assert not any("Plant" in str(warning.message) for warning in recwarn)
+
+
 @EACH
 def test_variables_that_point_elsewhere(provider, server, other, monkeypatch):
     for name in ("OPENAI_BASE_URL", "OPENAI_API_BASE", "ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL", "GEMINI_API_BASE",
                  "AZURE_API_BASE", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "LITELLM_PROXY_API_BASE"):  # fmt: skip
         monkeypatch.setenv(name, other.url)
+    one = route(provider, server.url)
     monkeypatch.delenv("no_proxy")
     monkeypatch.delenv("NO_PROXY")
-    one = route(provider, server.url)
     monkeypatch.setattr(one._litellm, "api_base", other.url)
     with guard.limited_to([REMOTE], loopback=HERE):
         assert send(one).text == "A papule."
