@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -44,6 +44,8 @@ _MISSING = frozenset(
 class Bundle:
     """A data set as read. Image paths of the cases are relative to `root` (None: the set comes without pictures).
 
+    `loaders`: for sets whose pictures are no files of their own (rows of an array or of a table): a function that goes
+    through all of them once, giving (path as in the cases, a function without arguments that gives the file's bytes).
     `problems`: rows that were left out, with file and line; `notes`: what a user should know of the rest.
     """
 
@@ -58,6 +60,11 @@ class Bundle:
     ratings: list[Rating] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    loaders: Callable[[], Iterable[tuple[str, Callable[[], bytes]]]] | None = None
+
+    @property
+    def has_pictures(self) -> bool:
+        return self.root is not None or self.loaders is not None
 
 
 def present(value: Any) -> str:

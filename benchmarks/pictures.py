@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..judge.errors import InputError
-from ..judge.images import encode_png, prepare
+from ..judge.images import MAX_PIXELS, Stored, encode_png, reduced, stored
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_BLOCKS = frozenset([b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"])
+_CHECKED_AT = 128  # pixels on the longer side
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # the next marker behind entropy-coded data
 
 
@@ -29,14 +30,22 @@ class Clean(NamedTuple):
 
 
 def clean(root: Path, path: str) -> Clean:
-    """Check a picture below `root` and take its metadata off; InputError if it is refused (`judge.images.prepare`)."""
-    prepared = prepare(root, path)
-    as_stored = all(note.startswith("metadata dropped") for note in prepared.notes)
-    data = (root / path).read_bytes()
-    plain = without_metadata(data) if as_stored else None
+    """Check a picture below `root` and take its metadata off; InputError if it is refused (`judge.images.stored`)."""
+    return cleaned(stored(root, path))
+
+
+def cleaned(file: Stored) -> Clean:
+    """`clean` for a file that is read already.
+
+    Decoded to its end, a JPEG at up to an eighth of its size: that reads every bit of it, and takes a third of the
+    time. Nothing is kept, so a pass over a large data set needs no more memory than the pictures in hand.
+    """
+    notes = reduced(file, _CHECKED_AT).notes
+    as_stored = all(note.startswith(("metadata dropped", "decoded at", "scaled from")) for note in notes)
+    plain = without_metadata(file.data) if as_stored else None
     if plain is None:
-        return Clean(encode_png(prepared.pixels), ".png", "recoded")
-    return Clean(plain, ".png" if plain.startswith(_PNG) else ".jpg", "kept" if plain == data else "stripped")
+        return Clean(encode_png(reduced(file, MAX_PIXELS).pixels), ".png", "recoded")
+    return Clean(plain, ".png" if plain.startswith(_PNG) else ".jpg", "kept" if plain == file.data else "stripped")
 
 
 def without_metadata(data: bytes) -> bytes | None:

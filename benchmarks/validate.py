@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..evaluators.terms import load_terms
@@ -40,7 +40,7 @@ def validate(folder: str | Path) -> list[Problem]:
     except InputError as error:
         return problems + _lines(CASES, error)
     problems += _labels(cases)
-    problems += _splits(cases)
+    problems += split_problems(cases)
     problems += _images(folder, cases)
     problems += _tables(folder, cases)
     return problems
@@ -61,7 +61,8 @@ def _labels(cases: Iterable[Case]) -> list[Problem]:
             if ids]  # fmt: skip
 
 
-def _splits(cases: list[Case]) -> list[Problem]:
+def split_problems(cases: Sequence[Case]) -> list[Problem]:
+    """Cases without a split while others have one, and patients or lesions that are in more than one."""
     problems = []
     unassigned = [case.id for case in cases if not case.split]
     if 0 < len(unassigned) < len(cases):

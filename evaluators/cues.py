@@ -49,6 +49,7 @@ _DENIAL_BEFORE = re.compile(
     )
     + r"\b[\s:,-]*(?:(?:an?|the) )?"
 )
+_I_EXCLUDE = re.compile(r"(?i)\b(?:I|we)(?:['’]ll| will| can| also| then| would| next)* (?:rule|ruled) out\b")
 _DENIAL_AFTER = re.compile(
     r"(?i)[ :,;(–—-]{0,6}\b(?:"
     + either("is", "are", "was", "were", "ha(?:s|ve) been", "can be", "seems?", "appears?", "deemed", "being", "also",
@@ -108,6 +109,24 @@ _REFUSAL = re.compile(
     )
 )
 _OPENING = 6  # words after an item that may deny or doubt it
+# What speaks against a candidate that is weighed: a feature it should have and the case has not, or the reverse.
+_MISFIT = re.compile(
+    r"(?i)"
+    + either(
+        r"(?:\b(?:do|does|did|is|are|was|were|would|could|can)(?: not|n['’]t)|\bcan(?:not|['’]t)|\bnot) (?:\w+ ){0,3}?"
+        + either(
+            "match", "fit", "align", "explain", "account", "support", "describ", "mention", "present", "seen", "typical",
+            "classic", "consistent", "characteristic", "emphasi", "highlighted", "indicat", "noted", "prominent", "favou?r",
+        )
+        + r"\w*",
+        r"\b(?:lacks?|lacking|absent|inconsistent|atypical|unusual|uncommon|rules? (?:\w+ )?out|argues? against)\b",
+        r"\b(?:rare|infrequent)(?:ly)?\b|, not\b",
+        r"\b(?:but|however|though|although|while|yet)\b[^.]{0,80}?\b"
+        r"(?:typical(?:ly)?|usual(?:ly)?|often|rarely|less|more|lacks?|lacking|not|would|without)\b",
+        r"^\W*(?:typical(?:ly)?|usual(?:ly)?|often|more|would|generally|rarely|classically|mostly|tends? to|commonly)\b",
+    )
+)
+_STILL_OPEN = re.compile(r"(?i)\b(?:possible|remains?|plausible|likely(?! to)|cannot be|can['’]t be|must be|rule out|close second)\b")
 _PUNCTUATION = " \t\n.,;:*_-–—\"'“”`"
 
 
@@ -165,6 +184,8 @@ def read_opening(text: str) -> tuple[bool, bool]:
 def denies(text: str) -> bool:
     """Whether a heading or the words after an item deny it: "Ruled out:", "unlikely"."""
     text = " ".join(text.split())
+    if _I_EXCLUDE.search(text):
+        return True
     if _REQUEST.search(text):
         return False
     return bool(_DENIAL_BEFORE.match(text) or _DENIAL_AFTER.match(f" {text}"))
@@ -174,6 +195,16 @@ def doubts(text: str) -> bool:
     """Whether a heading or the words after an item hedge it: "Less likely:", "to be excluded"."""
     text = " ".join(text.split())
     return bool(_REQUEST.search(text) or _DOUBT.search(text))
+
+
+def argues_against(text: str) -> bool:
+    """Whether what is said of a weighed candidate speaks against it and does not leave it open.
+
+    >>> argues_against("usually annular, with central clearing"), argues_against("possible, but less likely")
+    (True, False)
+    """
+    text = " ".join(text.split())
+    return bool(_MISFIT.search(text)) and not _STILL_OPEN.search(text)
 
 
 def refuses(text: str) -> bool:

@@ -18,7 +18,7 @@ from ..judge.refusal import declines
 from .cues import read_item, refuses
 from .items import Proposal, item_proposal, plain, split_list
 from .matching import Match
-from .statements import is_long, read_statements, sentences
+from .statements import is_long, names_disease, read_statements, sentences
 from .structure import is_marked, read_lists
 from .terms import Terms, load_terms
 from .wording import words
@@ -135,10 +135,35 @@ def _from_prose(text: str, terms: Terms) -> list[Proposal]:
         lead = said.stated
     if not lead and (not lists.ranked or (said.pointed_at >= lists.after and not lists.numbered)):
         lead = said.pointed
-    proposals = [*lead, *lists.lead, *lists.ranked, *lists.loose, *said.also]
+    ranked, loose, also = lists.ranked, lists.loose, said.also
+    if lead in (said.stated, said.pointed) and lead:
+        at = said.stated_at if lead is said.stated else said.pointed_at
+        ranked = _judged(ranked, lead, terms) if at >= lists.after else ranked
+        loose = _judged(loose, lead, terms) if at >= lists.loose_after else loose
+        also = _judged(also, lead, terms)
+    proposals = [*lead, *lists.lead, *ranked, *loose, *also]
     if not proposals and not said.denied:
         proposals = _short_lines(text, terms) or _bold(text, terms) or _last_named(text, terms)
     return proposals + said.denied
+
+
+def _judged(weighed: list[Proposal], lead: list[Proposal], terms: Terms) -> list[Proposal]:
+    """A list that a conclusion follows: what it spoke against is denied by it, save the conclusion itself.
+
+    What the conclusion only narrows down ("psoriasis" before "plaque psoriasis") is no further candidate, nor is what
+    names no disease.
+    """
+    named = {hit.canonical for proposal in lead for hit in terms.match(proposal.text, is_long(proposal.text)).hits}
+    wider = {above for name in named for above in terms.conditions[name].ancestors} - named
+    kept: list[Proposal] = []
+    for item in weighed:
+        names = {hit.canonical for hit in terms.match(item.text).hits}
+        if names and names <= wider:
+            continue
+        if not names and not names_disease(item.text):
+            continue
+        kept.append(item._replace(negated=True) if item.against and not item.hedged and not names & named else item)
+    return kept
 
 
 def _short_lines(text: str, terms: Terms) -> list[Proposal]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from .cues import doubts, read_opening
+from .cues import argues_against, doubts, read_opening
 from .terms import Terms
 from .wording import either
 
@@ -13,7 +13,7 @@ LONGEST_LINE = 2000  # characters of a line that are read
 
 _BOLD = re.compile(r"^(\*\*|__)(.+?)\1")
 _EMPHASIS = re.compile(r"\*\*|__|[*`#](?=\w)|(?<=\w)[*`]|(?<!\w)_(?=\w)|(?<=\w)_(?!\w)")
-_HEAD_END = re.compile(r":\s+|:$|\s+[–—-]+\s+|\s*—\s*|\.\s+(?=[A-Z])|\s+→\s+|\s*\|\s*|\t")
+_HEAD_END = re.compile(r":\*{0,2}\s+|:$|\s+[–—-]+\s+|\s*—\s*|\.\s+(?=[A-Z])|\s+→\s+|\s*\|\s*|\t")
 _SENTENCE = re.compile(r"(?<=[a-z)])\.\s+(?=[A-Z])")
 _INLINE_NUMBER = re.compile(r"(?:(?<=\s)|^)\(?([1-9]|1\d)[.)]\s+(?=\S)")
 _CHANCE = r"(?:confidence|probability|likelihood|p)?\s?[:=]?\s?"
@@ -33,13 +33,17 @@ _ORDINAL = re.compile(
 
 
 class Proposal(NamedTuple):
-    """Something an answer proposes: its text, where it was found, and what its surroundings say of it."""
+    """Something an answer proposes: its text, where it was found, and what its surroundings say of it.
+
+    `against`: what is said of it speaks against it; that counts only where a conclusion follows.
+    """
 
     text: str
     source: str
     hedged: bool = False
     negated: bool = False
     weight: float | None = None
+    against: bool = False
 
 
 def plain(text: str) -> str:
@@ -87,7 +91,8 @@ def item_proposal(content: str, source: str) -> Proposal:
             weight = float(found[1]) / 100 if found[1] else float(found[2])
             break
     denied, doubted = read_opening(rest)
-    return Proposal(_WEIGHT.sub(" ", head).strip() or head, source, hedged or doubted, denied, weight)
+    name = _WEIGHT.sub(" ", head).strip() or head
+    return Proposal(name, source, hedged or doubted, denied, weight, argues_against(rest))
 
 
 def split_list(text: str, source: str, terms: Terms) -> list[Proposal]:

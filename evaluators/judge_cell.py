@@ -22,7 +22,8 @@ from .reliability import (
 from .statistics import quadratic_kappa, ranked_probability_score, ratio, weighted_quantile
 
 MOST_LEVELS = 25  # more distinct expert values than this are no ordinal scale
-MOST_DIFFERENCES = 256  # distinct differences up to which their percentiles are exact in every resample
+MOST_DIFFERENCES = 256  # distinct differences up to which none is binned
+REACH = 5  # standard errors of a percentile's place, were all items of a case alike, within which none is binned
 LEAVE_ONE_OUT = ("loo_", "judge_minus_expert")
 LEVEL_STATISTICS = (
     "item.qwk",
@@ -117,16 +118,15 @@ class JudgeCell:
         return sums
 
     def _add_differences(self, d: np.ndarray, code: np.ndarray) -> None:
-        """Counts of the distinct differences, for their percentiles (Bland and Altman 1999, section 6)."""
-        place, self.differences, binned = places(d, code, MOST_DIFFERENCES, MOST_DIFFERENCES)
-        if not len(self.differences):
-            return
-        self.sums.add_table("differences", np.zeros_like(place), place, (1, len(self.differences)))
-        weights = np.bincount(place[code], minlength=len(self.differences))[:, None]
-        self._percentile_shift = {
-            name: float(np.quantile(d[code], p) - weighted_quantile(weights, self.differences, p)[0]) if binned else 0.0
-            for name, p in PERCENTILES.items()
-        }
+        """Counts of the distinct differences, for their percentiles (Bland and Altman 1999, section 6).
+
+        Where they are many, only those that a percentile can hardly reach in a resample are binned.
+        """
+        reach = {p: REACH * (p * (1 - p) / max(1, self.clusters)) ** 0.5 for p in PERCENTILES.values()}
+        exact = [(p - r, p + r) for p, r in reach.items()]
+        place, self.differences, _ = places(d, code, MOST_DIFFERENCES, MOST_DIFFERENCES, exact)
+        if len(self.differences):
+            self.sums.add_table("differences", np.zeros_like(place), place, (1, len(self.differences)))
 
     def _add_distributions(
         self, panel: Panel, d: int, j: int, use: np.ndarray, y: np.ndarray, cluster: np.ndarray
@@ -156,8 +156,7 @@ class JudgeCell:
         for name, share in PERCENTILES.items():
             out[name] = nothing
             if len(self.differences):
-                drawn = weighted_quantile(found["differences"][0], self.differences, share)
-                out[name] = drawn + self._percentile_shift[name]
+                out[name] = weighted_quantile(found["differences"][0], self.differences, share)
         out |= dict.fromkeys(LEVEL_STATISTICS, nothing)
         if self.values is not None:
             if self.identity:

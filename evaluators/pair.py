@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -66,7 +66,7 @@ class Pair:
         return moment_statistics(found[f"{self.name}.moments"]) | ranks
 
     def constant(self, found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """What the best constant reaches on the same targets, arrays (B,)."""
+        """What the best constant reaches on the same targets, arrays (B,); `constant` is the median of the targets."""
         best = best_constant(found[f"{self.name}.table"].sum(axis=0), self.targets)
         return {k: v + self._shift.get(f"constant.{k}", 0.0) for k, v in best.items()}
 
@@ -87,27 +87,22 @@ class Pair:
 
     def _constant_shift(self, column: np.ndarray, t: np.ndarray) -> dict[str, float]:
         weights = np.bincount(column, minlength=len(self.targets)).astype(float)[:, None]
-        coarse = best_constant(weights, self.targets)
         values, counts = np.unique(t, return_counts=True)
-        middle = float(np.quantile(t, 0.5, method="lower"))
-        distance = np.abs(values - middle)
-        exact = {
-            "mae": float(counts @ distance / len(t)),
-            "rmse": float(np.std(t)),
-            "within_0.5": float(counts @ (distance <= 0.5 + 1e-9) / len(t)),
-            "within_1": float(counts @ (distance <= 1 + 1e-9) / len(t)),
-            "constant": middle,
-        }
-        return {f"constant.{k}": v - float(coarse[k][0]) for k, v in exact.items()}
+        coarse, exact = best_constant(weights, self.targets), best_constant(counts[:, None], values)
+        return {f"constant.{k}": float(v[0] - coarse[k][0]) for k, v in exact.items()}
 
 
 def places(
-    values: np.ndarray, code: np.ndarray, most: int, n_bins: int = MOST_VALUES
+    values: np.ndarray,
+    code: np.ndarray,
+    most: int,
+    n_bins: int = MOST_VALUES,
+    exact: Sequence[tuple[float, float]] = (),
 ) -> tuple[np.ndarray, np.ndarray, bool]:
     """Place of each code's value among the distinct ones (-1: missing), those values, and whether they were binned.
 
     `values` (codes,), `code` (items,). More than `most` distinct values go to `n_bins` bins of equal count, each given
-    its mean.
+    its mean, but for those between the quantiles (low, high) of `exact`.
     """
     there = np.isfinite(values)
     _, first, place = np.unique(np.round(values[there], 9), return_index=True, return_inverse=True)
@@ -118,8 +113,12 @@ def places(
         return full, distinct, False
     counts = np.bincount(code, minlength=len(values))[there].astype(float)
     weight = np.bincount(place, weights=counts, minlength=len(distinct))
-    middle = (np.cumsum(weight) - weight / 2) / weight.sum()
-    _, bins = np.unique(np.minimum((middle * n_bins).astype(int), n_bins - 1), return_inverse=True)
+    upto, n = np.cumsum(weight), weight.sum()
+    bins = np.minimum(((upto - weight / 2) / n * n_bins).astype(int), n_bins - 1)
+    alone = np.zeros(len(bins), dtype=bool)
+    for low, high in exact:
+        alone |= (upto - weight <= high * n) & (upto >= low * n)
+    bins = np.concatenate([[0], np.cumsum((np.diff(bins) > 0) | alone[1:] | alone[:-1])])
     size = np.bincount(bins, weights=weight)
     full[there] = bins[place]
     return full, np.bincount(bins, weights=weight * distinct) / size, True

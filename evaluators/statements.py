@@ -74,7 +74,33 @@ _ALSO = re.compile(
     )
     + r" (.+)"
 )
-_REFINES = re.compile(r"(?i)\b(?:(?:more )?specifically|namely|in particular|i\.e\.,?)[ ,]+(?:(?:the|an?) )?(.+)")
+_REFINES = re.compile(
+    r"(?i)\b(?:(?:more )?specifically|namely|in particular|i\.e\.,?|likely (?:[\w-]+ ){0,5}?such as)[ ,]+(?:(?:the|an?) )?(.+)"
+)
+_OF_THE_TYPE = re.compile(
+    r"(?i),? \(?(?:(?:more )?specifically|most likely|likely|probably|particularly)(?: of)?(?: the| an?)? "
+    r"((?:[\w-]+ ){1,3}?)(?:sub)?(?:type|form|variant)\b"
+)
+# "While X remains a consideration", "X must be ruled out", "to rule out mimics like X": left open by the conclusion.
+_LEFT_OPEN = (
+    re.compile(
+        r"(?i)\b(?:while|although|though|whereas|but) ((?:[\w'’()/-]+,? ){1,8}?)(?:is|are|remains?|would be|could be|can be|may be)"
+        r" (?:still |also |always )?(?:possible|plausible|conceivable|(?:an? )?(?:\w+ )?"
+        r"(?:possibility|consideration|concern|differential|contender|alternative))\b"
+    ),
+    re.compile(
+        r"(?i)(?:^|[,;] |\b(?:while|although|though|and|but) )((?:[\w'’()/-]+ ){1,6}?)"
+        r"(?:must|should|needs? to|has to|have to|cannot|can['’]t) (?:still |also |always )?"
+        r"be (?:ruled out|excluded|dismissed|considered|kept in mind)\b"
+    ),
+    re.compile(
+        r"(?i)(?:^|[,;] )((?:[\w'’()/-]+ ){1,8}?)(?:also )?remains? (?:an? )?(?:\w+ )?"
+        r"(?:possible|possibility|consideration|concern|differential|contender|alternative)\b"
+    ),
+    re.compile(r"(?i)\bto (?:rule out|exclude) (?:[\w-]+ ){0,3}?(?:like|such as|including) ([^.;]{3,80})"),
+    re.compile(r"(?i)\bto (?:confirm (?:\w+ ){1,4}and )?rule out ([^.;]{3,60})"),
+    re.compile(r"(?i)(?:^|, )(?:and )?((?:[\w'’()/-]+ ){1,6}?)(?:is|as|being) an? (?:close second|secondary consideration)\b"),
+)
 _KNOWN_AS = re.compile(
     r"(?i),? ?\(?\b(?:(?:also|commonly|often|otherwise|sometimes|better|more) ){1,2}"
     r"(?:known as|referred to as|called|termed) (?:(?:an?|the) )?([\w'’ -]{3,60})\)?"
@@ -100,6 +126,13 @@ _CLAUSE_END = re.compile(
 _DISEASE_WORD = re.compile(
     r"(?i)(?:(?<!gn)osis|itis|oma|emia|derma|pathy|iasis|syndrome|disease|virus|infection|reaction|cancer|tumou?r|eruption"
     r"|ulcer|nevus|wart|cyst|plakia|purpura|exanthem|thrax|bite|sting|burn|scar)s?\b"
+)
+
+
+# Candidates that the sentence itself lists only to drop them: they count while no conclusion follows.
+_SET_ASIDE = re.compile(
+    r"(?i)\b(?:were considered|was considered|can be ruled out|(?:do|does|did)(?: not|n['’]t) (?:\w+ ){0,2}(?:fit|match|align"
+    r"|present)|not consistent|lacks?|but (?:\w+ ){0,3}(?:typical|usual|often|not|have distinguishing))\w*"
 )
 
 
@@ -142,9 +175,11 @@ def read_statements(lines: list[str], terms: Terms) -> Statements:
                 continue
             if found := _ALSO.search(sentence):
                 listed = split_list(re.sub(r"[.!?]+$", "", found[1]), "prose", terms)
+                listed = [p._replace(against=_SET_ASIDE.search(sentence) is not None) for p in listed]
                 also += [p._replace(text=clause(p.text)) for p in listed if is_named(clause(p.text), terms)]
                 if listed and not concludes:
                     continue
+            also += _left_open(sentence, terms)
             if proposals := _stated(sentence, terms):
                 stated, stated_at = proposals, number
                 continue
@@ -182,6 +217,15 @@ def is_long(name: str) -> bool:
     return len(name.split()) > 5
 
 
+def names_disease(text: str) -> bool:
+    """Whether a word of the text ends as names of diseases do, or it is written in capitals.
+
+    >>> names_disease("poikiloderma"), names_disease("PLEVA"), names_disease("winding lesion")
+    (True, True, False)
+    """
+    return bool(_DISEASE_WORD.search(text)) or (text.isupper() and text.isalpha())
+
+
 def _stated(sentence: str, terms: Terms) -> list[Proposal]:
     if found := _DIAGNOSIS_IS.search(sentence):
         phrase = _narrowed(found[1], terms)
@@ -217,9 +261,24 @@ def _pointed(sentence: str, terms: Terms, concludes: bool) -> tuple[list[Proposa
     return unknown, denials
 
 
+def _left_open(sentence: str, terms: Terms) -> list[Proposal]:
+    """What a sentence leaves possible beside its conclusion, hedged: "while melanoma remains a consideration"."""
+    found: dict[str, Proposal] = {}
+    for pattern in _LEFT_OPEN:
+        for match in pattern.finditer(sentence):
+            phrase = match[1].strip(" ,")
+            if phrase and is_named(phrase, terms):
+                found.setdefault(phrase, Proposal(phrase, "prose", hedged=True))
+    return list(found.values())
+
+
 def _narrowed(text: str, terms: Terms) -> str:
     """The clause that names a diagnosis; of "psoriasis, specifically scalp psoriasis" the second."""
     phrase = clause(text)
+    if kind := _OF_THE_TYPE.search(text):  # "psoriasis, specifically the plaque type"
+        whole, narrow = terms.match(phrase, is_long(phrase)).hits, terms.match(f"{kind[1]}{phrase}").hits
+        if whole and any(whole[0].canonical in terms.conditions[hit.canonical].ancestors for hit in narrow):
+            return f"{kind[1]}{phrase}"
     if more := _REFINES.search(text):
         narrow = clause(more[1])
         one, other = terms.match(phrase).hits, terms.match(narrow, running=True).hits

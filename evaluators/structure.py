@@ -57,7 +57,8 @@ class Lists(NamedTuple):
 
     `lead`: under "Diagnosis:" and the like; `ranked`: under a heading for a differential; `loose`: lists without such a
     heading of which at least half the items name a condition; `prose`: the lines that belong to no list; `after`: the
-    number of prose lines that stand before the end of the last ranked list; `numbered`: whether its items are.
+    number of prose lines that stand before the end of the last ranked list, `loose_after` the same for a loose one;
+    `numbered`: whether the ranked items are.
     """
 
     lead: list[Proposal]
@@ -66,6 +67,7 @@ class Lists(NamedTuple):
     prose: list[str]
     after: int
     numbered: bool
+    loose_after: int = 0
 
 
 def read_lists(text: str, terms: Terms) -> Lists:
@@ -74,7 +76,7 @@ def read_lists(text: str, terms: Terms) -> Lists:
     ranked: list[Proposal] = []
     groups: list[list[Proposal]] = [[]]
     prose: list[str] = []
-    after = 0
+    after = loose_after = 0
     numbered = False
     kind, less, denied = "", False, False  # the open section, and what its heading says of its items
     level = heading_level = -1  # indents of its items and of a heading that is itself a list item
@@ -133,8 +135,9 @@ def read_lists(text: str, terms: Terms) -> Lists:
             elif kind != "other":
                 groups[-1].append(item)
                 prose.append(content)
+                loose_after = len(prose)
     loose = [item for group in groups if _names_conditions(group, terms) for item in group]
-    return Lists(lead, ranked, loose, prose, after, numbered)
+    return Lists(lead, ranked, loose, prose, after, numbered, loose_after)
 
 
 def is_marked(line: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import yaml
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import InputError
 
@@ -24,7 +24,7 @@ TAGS: tuple[Tag, ...] = ("good", "doubtful", "poor")
 WORK = 512  # pixels on the longer side of the copy on which all but noise and resolution are measured
 _FRAME = 64  # pixels, the same for framing
 _TILE = 128  # pixels, side of the tiles for noise; up to 4 x 4 of them
-_BLACK, _CLIPPED = 20, (5, 250)  # grey levels: the rim of a dermoscope; what counts as clipped
+_BLACK, _BURNT = 20, 250  # grey levels: darker is the rim of a dermoscope, as bright is burnt out
 _NO_SKIN = 0.05  # share of the picture
 
 
@@ -35,8 +35,8 @@ class Quality:
     sharpness: variance of the 4-neighbour Laplacian over the variance of grey (Pech-Pacheco et al. 2000, made free of
     contrast), less the 20 s^2 that noise of standard deviation s gives; no unit, about 0 to 2, 0 or less where all
     fine detail is noise. exposure: mean grey of the sRGB values, 0 (black) to 1; darker skin lies lower by nature.
-    clipped: share of pixels at or below 5 or at or above 250 of 255, 0 to 1. contrast: standard deviation of grey,
-    0 to 0.5 (RMS contrast, Peli 1990). noise: standard deviation in grey levels of 255 (Immerkaer 1996), median over
+    clipped: share of pixels with grey of 250 or more of 255, burnt out, 0 to 1; black ones are left to exposure, since
+    lesions and the rim of a dermoscope are black. contrast: standard deviation of grey, 0 to 0.5 (Peli 1990). noise: standard deviation in grey levels of 255 (Immerkaer 1996), median over
     tiles; fine texture counts as noise. resolution: shorter side in pixels, as stored. skin: share of pixels that are
     redder than green and not violet, 0 to 1: holds for all skin types, and for wood. framing: share of the picture
     taken by what stands out from its margin (Otsu 1979 on the distance to the margin's median colour), 0 to 1.
@@ -92,7 +92,7 @@ def picture_quality(image: Image.Image) -> Quality:
     return Quality(
         sharpness=sharpness,
         exposure=float(grey.mean(dtype=np.float64)) / 255,
-        clipped=float(((grey <= _CLIPPED[0]) | (grey >= _CLIPPED[1])).mean()),
+        clipped=float((grey >= _BURNT).mean()),
         contrast=variance**0.5 / 255,
         noise=None if "noise" in missing else _tile_noise(image),
         resolution=min(image.size),
@@ -181,30 +181,42 @@ def _otsu(values: np.ndarray) -> float | None:
 
 
 class Fault(NamedTuple):
-    """A measure that lies beyond a limit: its name, the tag that follows, its value (None: undefined), and the limit."""
+    """A measure beyond a limit: its name, the tag that follows, its value, the limit."""
 
     measure: str
     tag: Tag
-    value: float | None
-    limit: float | None
+    value: float
+    limit: float
 
 
 class Limits(BaseModel):
-    """Limits of one measure: below `below` or above `above` (doubtful, poor), and the argument for them."""
+    """Limits of one measure: below `below` or above `above` it is (doubtful, poor), null for never; and why."""
 
     model_config = ConfigDict(extra="forbid")
-    below: tuple[float, float] | None = None
-    above: tuple[float, float] | None = None
-    why: str
+    below: tuple[float, float | None] | None = None
+    above: tuple[float, float | None] | None = None
+    why: str = Field(min_length=1)
 
     @model_validator(mode="after")
     def _ordered(self) -> Limits:
         if (self.below is None) == (self.above is None):
             raise ValueError("give one of 'below' and 'above', as [doubtful, poor]")
-        ends = self.below or self.above[::-1]  # type: ignore[index]
-        if ends[1] > ends[0]:
+        doubtful, poor = self.ends
+        if poor is not None and (poor > doubtful if self.below else poor < doubtful):
             raise ValueError("the limit of poor must lie beyond that of doubtful")
         return self
+
+    @property
+    def ends(self) -> tuple[float, float | None]:
+        """(doubtful, poor) of whichever side is limited."""
+        return self.below or self.above  # type: ignore[return-value]
+
+    def breach(self, value: float) -> tuple[Tag, float] | None:
+        """The tag that a value gets and the limit it breaks; None if it breaks none."""
+        for tag, end in zip(("poor", "doubtful"), self.ends[::-1], strict=True):
+            if end is not None and (value < end if self.below else value > end):
+                return tag, end  # type: ignore[return-value]
+        return None
 
 
 def load_limits(path: str | Path | None = None) -> dict[str, Limits]:
@@ -234,19 +246,12 @@ def _read_limits(path: Path) -> dict[str, Limits]:
 
 
 def quality_faults(quality: Quality, limits: Mapping[str, Limits] | None = None) -> list[Fault]:
-    """Every measure beyond its limit, worst first; a picture without visible skin is doubtful, none even colour poor."""
+    """Every measure that lies beyond its limit, worst first; a measure that does not exist breaks none."""
     found: list[Fault] = []
     for name, limit in (limits or load_limits()).items():
         value = getattr(quality, name)
-        if value is None:
-            continue
-        low, ends = (True, limit.below) if limit.below is not None else (False, limit.above)
-        for tag, end in zip(("poor", "doubtful"), reversed(ends or ()), strict=True):
-            if (value < end) if low else (value > end):
-                found.append(Fault(name, tag, value, end))  # type: ignore[arg-type]
-                break
-    if quality.contrast == 0:
-        found.append(Fault("contrast", "poor", 0.0, None))
+        if value is not None and (broken := limit.breach(value)):
+            found.append(Fault(name, broken[0], value, broken[1]))
     return sorted(found, key=lambda fault: -TAGS.index(fault.tag))
 
 

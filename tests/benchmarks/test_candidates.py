@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image as Pillow
 
+from dermjudge.benchmarks import generation
 from dermjudge.benchmarks.candidates import Limits, generate, plan
 from dermjudge.benchmarks.estimates import estimate_run
 from dermjudge.benchmarks.open_systems import make_systems
@@ -180,9 +181,10 @@ def test_a_picture_is_encoded_once_whatever_the_number_of_candidates(tmp_path, m
     """With room for few pictures and candidates of unlike speed, since nobody runs far ahead."""
     cases, made = make_cases(tmp_path, 40, pictures=4), Counter()
     encode = sent_pictures._encode
+    monkeypatch.setattr(generation, "SHELF", 44)
     monkeypatch.setattr(sent_pictures, "_kept", Kept(8, lambda picture: 1))
     monkeypatch.setattr(sent_pictures, "_encode", lambda p, s: made.update([p.tobytes()[:12]]) or encode(p, s))
-    with server() as fast, server(latency=0.03) as slow:
+    with server() as fast, server(latency=0.05) as slow:
         specs = [named("fast", fast), named("slow", slow), named("third", fast)]
         done = run(cases, specs, tmp_path / "run", tmp_path, arms=["image_only", "image_context"])
     assert done.complete and done.planned == 240
