@@ -12,6 +12,7 @@ from ..judge.errors import BusyError, InputError, MissingExtra
 from . import output
 from .data_verbs import data_app
 from .expert_verbs import agree, calibrate, plan, rate_app
+from .generate_verb import generate
 from .options import Config, Folder, Json, Limit, Map, Seed, pairs
 from .score_verb import score
 
@@ -46,6 +47,7 @@ def demo(
     run_demo(out, cases, seed, as_json)
 
 
+app.command()(generate)
 app.command()(score)
 
 

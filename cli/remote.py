@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..judge.calls.prices import Price
 
 REMOTE = ("endpoint", "litellm")
+PRIVATE = ("refuse", "redact", "send")
 PANEL = "Models behind an API"
 
 AllowRemote = Annotated[
@@ -37,6 +38,12 @@ MaxMoney = Annotated[float | None, typer.Option(min=0, help="Budget: money, as i
 Concurrency = Annotated[int, typer.Option(min=1, help="Calls in flight at most.", rich_help_panel=PANEL)]
 PerMinute = Annotated[float | None, typer.Option("--rpm", help="Requests per minute.", rich_help_panel=PANEL)]
 TokensPerMinute = Annotated[float | None, typer.Option("--tpm", help="Tokens per minute.", rich_help_panel=PANEL)]
+PrivateWords = Annotated[
+    str,
+    typer.Option(
+        help="Texts with names, dates or numbers, to other machines: refuse, redact, send.", rich_help_panel=PANEL
+    ),
+]
 AllowAlias = Annotated[
     bool, typer.Option("--allow-alias", help="Take a model name without a date.", rich_help_panel=PANEL)
 ]
@@ -147,3 +154,41 @@ def is_remote(spec: str) -> bool:
 
 def dry_run_text(rows: Mapping[str, Any]) -> str:
     return "\n".join(f"{name}: {'unknown' if value is None else value}" for name, value in rows.items())
+
+
+def without_private_words(
+    cases: Sequence[Case], narratives: Sequence[Narrative], rule: str
+) -> tuple[list[Case], list[Narrative], dict[str, str]]:
+    """Contexts and narratives as they may be sent to another machine, and what the tags in them stand for.
+
+    `rule`: refuse (InputError that names the cases, not the words), redact or send. References are texts of a
+    benchmark and are left alone.
+    """
+    from collections import Counter
+    from dataclasses import replace
+
+    from ..judge.private_words import redact, scan
+
+    if rule not in PRIVATE:
+        raise InputError(f"--private-words is one of {', '.join(PRIVATE)}, not '{rule}'")
+    if rule == "send":
+        return list(cases), list(narratives), {}
+    hits = [(c.id, f) for c in cases for f in scan(c.context)]
+    hits += [(n.case_id, f) for n in narratives for f in scan(n.text)]
+    if rule == "refuse" and hits:
+        kinds = ", ".join(f"{n} {kind}" for kind, n in Counter(f.kind for _, f in hits).most_common())
+        named = list(dict.fromkeys(case for case, _ in hits))
+        raise InputError(
+            f"contexts or narratives of {len(named)} cases hold what may name a patient ({kinds}), such as case "
+            f"{', '.join(named[:3])}; --private-words redact puts tags in their place, send leaves them as they are"
+        )
+    of_case: dict[str, dict[str, str]] = {}
+    kept, texts = [], []
+    for case in cases:
+        context, of_case[case.id] = redact(case.context, case.id)
+        kept.append(replace(case, context=context) if context != case.context else case)
+    for narrative in narratives:
+        key = narrative.case_id
+        text, of_case[key] = redact(narrative.text, key, of_case.get(key))
+        texts.append(replace(narrative, text=text) if text != narrative.text else narrative)
+    return kept, texts, {tag: words for tags in of_case.values() for tag, words in tags.items()}

@@ -80,6 +80,7 @@ def score(
     ] = False,
     allow_remote: r.AllowRemote = None,
     consent: r.ConsentFile = None,
+    private_words: r.PrivateWords = "refuse",
     proxy: r.Proxy = None,
     ca_file: r.CaFile = None,
     prices: r.Prices = None,
@@ -103,7 +104,7 @@ def score(
         judges=tuple(judge or ()), rubric=rubric, out=out, probes=tuple(filter(None, probe.split(","))),
         critique=critique, batch_size=batch_size, retry=tuple(retry.split(",")), limit=limit, seed=seed,
         columns=pairs(column_map), calibration=calibration, review_at=review_at, licence=licence, asking=asking,
-        repeats=repeat, canary=canary, allow_self=allow_self, jury=jury,
+        repeats=repeat, canary=canary, allow_self=allow_self, jury=jury, private_words=private_words,
         remote=r.Remote(
             tuple(allow_remote or ()), tuple(consent or ()), proxy, ca_file, prices, max_calls, max_tokens, max_money,
             concurrency, rpm, tpm, allow_alias,

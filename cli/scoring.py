@@ -13,7 +13,7 @@ from ..judge.records import Case, Image, Narrative, Rating, identity
 from ..judge.rubric import Rubric, load_rubric
 from ..judge.tables import read_narratives
 from . import output
-from .remote import Remote, is_remote
+from .remote import Remote, is_remote, without_private_words
 
 if TYPE_CHECKING:
     from ..judge.score import Scored
@@ -55,6 +55,7 @@ class Asked(NamedTuple):
     canary: bool
     allow_self: bool
     jury: str
+    private_words: str
     remote: Remote
 
 
@@ -62,6 +63,7 @@ def score_run(bench: Path | None, narratives: Path | None, asked: Asked, dry_run
     from ..evaluators.families import check_judge
     from ..judge.backends import KNOWN
     from ..judge.records import STATES
+    from ..judge.run import add_exports
 
     if not asked.judges:
         raise InputError(f"name the judge with --judge; known: {KNOWN}")
@@ -75,6 +77,10 @@ def score_run(bench: Path | None, narratives: Path | None, asked: Asked, dry_run
     for spec in filter(is_remote, asked.judges):
         for note in check_judge(spec, systems, allow_self=asked.allow_self):
             output.say(note)
+    private: dict[str, str] = {}
+    if asked.remote.remote_hosts(asked.judges):
+        cases, texts, private = without_private_words(benchmark.cases, texts, asked.private_words)
+        benchmark = replace(benchmark, cases=tuple(cases))
     if dry_run:
         return _foretell(benchmark, texts, words, asked, as_json)
     asked.remote.open()
@@ -84,8 +90,10 @@ def score_run(bench: Path | None, narratives: Path | None, asked: Asked, dry_run
 
         return score_jury(benchmark, texts, words, asked, consent, as_json)
     done, opened = score_with(asked.judges[0], asked.out, benchmark, texts, words, asked, consent)
-    from .reporting import report_run
+    from .reporting import report_run, to_json
 
+    if private:  # stays in the run folder: what the tags in the texts that were sent stand for
+        add_exports(done.folder, {"private_words.json": to_json(private)})
     text, report = report_run(
         done.folder, benchmark, texts, words, opened, asked.seed, asked.calibration, asked.review_at, asked.licence
     )

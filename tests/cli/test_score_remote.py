@@ -94,6 +94,25 @@ def test_nothing_leaves_the_machine_without_permission(capsys, bench, tmp_path):
     assert code == 2 and "does not allow anything yet" in err
 
 
+def test_names_in_texts_are_refused_or_redacted_before_anything_is_sent():
+    from dermjudge.cli.remote import without_private_words
+    from dermjudge.judge.errors import InputError
+
+    case, told = (
+        Case("c1", context="Mrs Jones, born 3.4.1950, forearm."),
+        Narrative("c1", "s", "Mrs Jones has psoriasis."),
+    )
+    with pytest.raises(InputError, match="--private-words redact") as refused:
+        without_private_words([case], [told], "refuse")
+    assert "Jones" not in str(refused.value) and "1950" not in str(refused.value)
+    cases, texts, words = without_private_words([case], [told], "redact")
+    assert (
+        cases[0].context == "Mrs [NAME 1], born [DATE 1], forearm." and texts[0].text == "Mrs [NAME 1] has psoriasis."
+    )
+    assert words == {"c1 [NAME 1]": "Jones", "c1 [DATE 1]": "3.4.1950"}
+    assert without_private_words([case], [told], "send") == ([case], [told], {})
+
+
 def test_a_jury_of_two_shows_each_judges_coverage(capsys, bench, tmp_path):
     with FaultServer() as one, FaultServer(sticky={"c3": "400"}, model="other") as two:
         code, out, err = call(
