@@ -58,9 +58,9 @@ def _judged(
     from ..judge.benchmark import load_benchmark
     from ..judge.score import score
     from ..judge.tables import read_narratives
+    from ..training.rung_training import prepare_data, train_rung
     from ..training.rungs import length_only, rungs_of
     from ..training.sft import start_folder
-    from ..training.train import prepare_data, train_rung
 
     material = prepare_data(plan, folder, rubric)
     shown, texts = load_benchmark(test), read_narratives(test / "narratives.jsonl")

@@ -25,7 +25,8 @@ def slot_loss(
     levels], soft labels, by default interpolated from gold.
     Cross-entropy over the levels + weight * squared error of the expected score + off * (-log of the probability that
     lies on the levels at all); with off = 1 the first and the last are cross-entropy over the whole vocabulary. (With
-    0.05 a base that had never seen a score left 80 % of its probability elsewhere after 160 steps.) Returns the loss (scalar) and the expected scores [batch, dimensions].
+    0.05 a base that had never seen a score left 80 % of its probability elsewhere after 160 steps.)
+    Returns the loss (scalar) and the expected scores [batch, dimensions].
     """
     import torch
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +24,6 @@ from .config import Pretraining, Recipe
 from .examples import Example, Pictures, build_examples
 
 STAMP = "pretraining.json"
-RUNG = "rung.json"
 Progress = Callable[[str, int, int, dict[str, float]], None]
 
 
@@ -54,7 +52,7 @@ def train(recipe: Recipe, folder: Path, out: Path, progress: Progress | None = N
     pictures = Pictures(benchmark.root, keep=len(benchmark.cases))
     for name in ("judge", "text_only"):
         refuse_strangers(out / name)
-    clock = _Clock()
+    clock = Clock()
     if recipe.pretraining and _made_by(out / "base", _stamp(recipe, folder)):
         base = out / "base"  # taken up: the same data and settings made it
     elif recipe.pretraining:
@@ -78,7 +76,7 @@ def train(recipe: Recipe, folder: Path, out: Path, progress: Progress | None = N
                 rubric,
                 blind=blind,
                 source=f"{benchmark.name} {benchmark.version}, {len(benchmark.cases)} cases",
-                progress=partial(_told, report, name, recipe.sft.steps),
+                progress=partial(told, report, name, recipe.sft.steps),
             )
             clock.lap(name)
     held_out = [case for case in benchmark.cases if case.split == "validation"]
@@ -87,80 +85,7 @@ def train(recipe: Recipe, folder: Path, out: Path, progress: Progress | None = N
     return Trained(base, done["judge"], done.get("text_only"), clock.laps)
 
 
-@dataclass(frozen=True)
-class Material:
-    """What every rung of a ladder shares: base, rated examples of the training split, pictures, rubric, source."""
-
-    base: Path
-    examples: Sequence[Example]
-    pictures: Pictures
-    rubric: Rubric
-    source: str
-    data: dict[str, str]
-
-
-def prepare_data(recipe: Recipe, folder: Path, rubric: Rubric) -> Material:
-    """Read a benchmark folder once for several trainings on a base that is there already."""
-    benchmark = load_benchmark(folder)
-    narratives = read_narratives(folder / recipe.data.narratives)
-    ratings = list(frame_to_ratings(read_ratings(folder / recipe.data.ratings, rubric)))
-    examples = build_examples(benchmark.cases, narratives, ratings, rubric, recipe.data.split)
-    return Material(
-        named_base(recipe.base),
-        examples,
-        Pictures(benchmark.root, keep=len(benchmark.cases)),
-        rubric,
-        f"{benchmark.name} {benchmark.version}, {len(benchmark.cases)} cases",
-        _hashes(recipe, folder),
-    )
-
-
-def train_rung(
-    recipe: Recipe,
-    material: Material,
-    out: Path,
-    *,
-    blind: bool = False,
-    labels: int | None = None,
-    progress: Progress | None = None,
-) -> float:
-    """Train one adapter unless exactly this one is there; CPU seconds that it took (or had taken).
-
-    `labels`: see only so many rated narratives, see `rungs.some_labels`. InputError if there are not so many.
-    """
-    from .rungs import some_labels
-    from .sft import start_folder, train_adapter
-
-    examples = material.examples if labels is None else some_labels(material.examples, labels, recipe.seed)
-    if labels is not None and len(examples) < labels:
-        raise InputError(f"{recipe.name}: {len(examples)} rated narratives to train on, {labels} are wanted")
-    start = start_folder(recipe)
-    stamp = {
-        "recipe": recipe.model_dump(mode="json") | {"start": weights_hash(start) if start else ""},
-        "labels": labels,
-        "data": material.data,
-        "blind": blind,
-        "base": weights_hash(material.base),
-    }
-    if (out / RUNG).exists():
-        done = _read(out / RUNG)
-        if done["stamp"] == stamp and done["weights"] == weights_hash(out):
-            return done["cpu_seconds"]
-    clock = _Clock()
-    told = partial(_told, progress, recipe.name, recipe.sft.steps) if progress else None
-    source = material.source
-    train_adapter(
-        recipe, material.base, out, examples, material.pictures, material.rubric, blind=blind, source=source,
-        progress=told,
-    )  # fmt: skip
-    clock.lap("rung")
-    seconds = clock.laps["rung"][1]
-    done = {"stamp": stamp, "weights": weights_hash(out), "cpu_seconds": seconds}
-    (out / RUNG).write_text(json.dumps(done, indent=1) + "\n", "utf-8")
-    return seconds
-
-
-def _told(report: Progress, stage: str, steps: int, step: int, figures: dict[str, float]) -> None:
+def told(report: Progress, stage: str, steps: int, step: int, figures: dict[str, float]) -> None:
     report(stage, step + 1, steps, figures)
 
 
@@ -183,7 +108,7 @@ def _stamp(recipe: Recipe, folder: Path) -> dict[str, Any]:
     rubric = load_rubric(recipe.rubric)
     return {
         "pretraining": plan,
-        "data": _hashes(recipe, folder),
+        "data": data_hashes(recipe, folder),
         "split": recipe.data.split,
         "seed": recipe.seed,
         "rubric": rubric.hash,
@@ -191,7 +116,7 @@ def _stamp(recipe: Recipe, folder: Path) -> dict[str, Any]:
     }
 
 
-def _hashes(recipe: Recipe, folder: Path) -> dict[str, str]:
+def data_hashes(recipe: Recipe, folder: Path) -> dict[str, str]:
     names = ("SHA256SUMS", "cases.jsonl", recipe.data.narratives, recipe.data.ratings)
     return {name: sha256_file(folder / name) for name in names if (folder / name).exists()}
 
@@ -199,10 +124,10 @@ def _hashes(recipe: Recipe, folder: Path) -> dict[str, str]:
 def _made_by(base: Path, stamp: dict[str, Any]) -> bool:
     """Whether `base` is whole and was made with exactly this stamp."""
     file = base / STAMP
-    return file.exists() and _read(file) == stamp | {"weights": weights_hash(base)}
+    return file.exists() and read_json(file) == stamp | {"weights": weights_hash(base)}
 
 
-def _read(file: Path) -> Any:
+def read_json(file: Path) -> Any:
     return json.loads(file.read_text("utf-8"))
 
 
@@ -214,7 +139,7 @@ def _pretrain(
     rubric: Rubric,
     out: Path,
     report: Progress,
-    clock: _Clock,
+    clock: Clock,
 ) -> Path:
     import torch
 
@@ -349,7 +274,7 @@ def measure_domain(
     return limits | {"picture_distance": round(float(far) * 1.1, 3)}
 
 
-class _Clock:
+class Clock:
     """Wall and CPU seconds per stage."""
 
     def __init__(self) -> None:

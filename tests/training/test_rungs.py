@@ -14,8 +14,8 @@ from dermjudge.judge.errors import InputError  # noqa: E402
 from dermjudge.judge.rubric import load_rubric  # noqa: E402
 from dermjudge.training.config import Recipe  # noqa: E402
 from dermjudge.training.losses import reward_loss, slot_loss  # noqa: E402
+from dermjudge.training.rung_training import Material, prepare_data, train_rung  # noqa: E402
 from dermjudge.training.rungs import RUNGS, length_only  # noqa: E402
-from dermjudge.training.train import Material, prepare_data, train_rung  # noqa: E402
 from tests import tiny  # noqa: E402
 
 RUBRIC = load_rubric("derm6")
