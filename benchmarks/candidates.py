@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..judge.backends.asking import _CONTROL
 from ..judge.backends.replay import narrative_key
 from ..judge.calls.budget import Budget, Spent
 from ..judge.errors import InputError
@@ -20,7 +21,7 @@ from ..judge.records import Case, Narrative, identity
 from ..judge.run import Run, sigterm_interrupts
 from ..judge.tablefile import write_jsonl
 from ..judge.tables import write_narratives
-from .arms import ARMS, WITH_CONTEXT, check_arms, within
+from .arms import ARMS, WITH_CONTEXT, View, check_arms, within
 from .candidate_prompts import CandidatePrompt
 from .generation import Item, Work
 from .side_by_side import Purse, spent_of
@@ -130,7 +131,7 @@ def plan(cases: Sequence[Case], systems: Sequence[System], arms: Sequence[str], 
             )
     items, place = [], 0
     for case in cases:
-        shown = {arm: ARMS[arm](case, cases, seed) for arm in arms}
+        shown = {arm: _marked(ARMS[arm](case, cases, seed)) for arm in arms}
         for system in systems:
             for arm in arms:
                 view = within(shown[arm], system.asking.max_images, system.asking.over_images)
@@ -140,6 +141,13 @@ def plan(cases: Sequence[Case], systems: Sequence[System], arms: Sequence[str], 
                         items.append(Item(key, case, system, arm, sample, view, place))
         place += len(case.images)
     return items
+
+
+def _marked(view: View) -> View:
+    """With a flag where a server's chat template may take a word of the context for one of its own."""
+    if view.context and _CONTROL.search(view.context):
+        return view._replace(flags=(*view.flags, "the context imitates control tokens"))
+    return view
 
 
 def _finish(work: Work, systems: Sequence[System], resumed: int, stopped: Mapping[str, str]) -> Generated:

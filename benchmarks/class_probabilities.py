@@ -44,9 +44,9 @@ def read_class_probabilities(path: str | Path, *, name: str = "", arm: str = "im
     """A classifier's answers as narratives: a row per case, `case_id` and a column per class with numbers in [0, 1].
 
     The differential holds the `top` classes with the largest probabilities above 0, as stated confidences (ties: in the
-    order of the columns), and the text lists the same (none where all are 0); nothing is rescaled. There is no triage call, since a classifier
-    makes none. names: column -> name of the diagnosis. InputError for cells that are no such number, for percentages,
-    and for a case that stands twice.
+    order of the columns), and the text lists the same (none where all are 0); nothing is rescaled. There is no triage
+    call, since a classifier makes none. names: column -> name of the diagnosis. InputError for cells that are no such
+    number, for percentages, and for a case that stands twice.
     """
     table = read_table(path)
     classes = [column for column in table.columns if column != "case_id"]

@@ -95,11 +95,11 @@ class Work:
     def request(self, item: Item) -> Request:
         """The request for one narrative; runs in a worker thread. InputError if there can be none."""
         self.lead.reach(item.system.name, item.place)
-        asking, wanted = item.system.asking, self.unmade[item.system.name].pop(item.key, None) is not None
+        asking, wanted = item.system.asking, self.unmade.get(item.system.name, {}).pop(item.key, None)
         pictures = []
         for path, settings in _pictures(item):
             make = partial(sent, self.root, path, settings)
-            pictures.append(self.shelf.take((path, settings), make) if wanted else make())
+            pictures.append(self.shelf.take((path, settings), make) if wanted is not None else make())
         text = self.prompt.render(item.view, len(item.case.images) if item.view.images else None)
         request = Request(item.key, (*pictures, text), settings=asking.sent(self.samples, item.sample),
                           schema=self.schema)  # fmt: skip

@@ -36,8 +36,8 @@ def make_systems(
 
     asking: for all, or by a system's name ("" for the others). in_flight, requests_per_minute, tokens_per_minute,
     policy: each candidate's own. route: options of `EndpointRoute` and `HostedRoute`, each of which takes what it
-    knows; `timeout`: seconds per call. arm, top: for recorded narratives, see `read_recorded`; a file of several systems (readers) gives several
-    candidates. InputError for unknown forms and for two candidates of one name.
+    knows; `timeout`: seconds per call. arm, top: for recorded narratives, see `read_recorded`; a file of several
+    systems (readers) gives several candidates. InputError for unknown forms and for two candidates of one name.
     """
     by_name = {"": asking} if isinstance(asking, Asking) else dict(asking)
 

@@ -23,8 +23,14 @@ def list_importers(as_json: bool) -> None:
         }
         for name, entry in IMPORTERS.items()
     ]
-    cells = [(row["name"], row["title"], row["size"], row["licence"], row["layout"]) for row in rows]
-    output.emit(rows, as_json, lambda: output.table(cells, ("name", "what", "size", "licence", "layout")))
+    columns = ("name", "layout", "size", "licence", "evaluates")
+    layouts = ("verified: names and values read in published files; documented: taken from documentation and others' "
+               "readers; unverified: neither")  # fmt: skip
+
+    def text() -> str:
+        return f"{output.table([[row[name] for name in columns] for row in rows], columns)}\n\nlayout {layouts}"
+
+    output.emit(rows, as_json, text)
 
 
 def import_data(

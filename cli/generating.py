@@ -92,6 +92,7 @@ def generate_narratives(bench: Path, options: Options) -> None:
     if missing := [host for host in remote if guard.host(host).name not in named]:
         raise InputError(f"{missing[0]} is not this machine; name it with --allow-remote {guard.host(missing[0]).name} "
                          "and give a consent file (--consent FILE); --dry-run prints one to fill in")  # fmt: skip
+    guard.quiet_environment()
     guard.allow(options.allow_remote)
     allowed = consent.require(remote, list(options.consent), data)
     limits = Limits(options.max_calls, options.max_tokens, options.max_money)

@@ -8,6 +8,7 @@ import doctest
 import json
 import os
 import re
+import socket
 import shutil
 import subprocess
 import sys
@@ -243,4 +244,5 @@ def test_the_guard_against_the_network():
             sys.audit("socket.connect", None, (host, 80))
     for host in ("localhost", "127.0.0.1", "::1", None):
         sys.audit("socket.getaddrinfo", host, 80, 0, 0, 0)
-    sys.audit("socket.connect", None, "a unix socket")
+    with socket.socket(socket.AF_UNIX) as unix:
+        sys.audit("socket.connect", unix, "a unix socket")

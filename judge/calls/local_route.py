@@ -9,6 +9,7 @@ import hashlib
 import io
 import threading
 import time
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from ..errors import InputError
 from ..records import identity
 from .chat import Picture, Reply, Request
 
+warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # peft's
 disable_progress_bar()
 SETTINGS = ("temperature", "top_p", "top_k", "max_tokens", "repetition_penalty", "seed")
 _TEXT = "\ue000"  # where the text goes once the chat template is applied

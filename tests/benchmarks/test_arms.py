@@ -60,7 +60,8 @@ def test_shipped_prompts_hold_what_is_shown_and_nothing_else(name):
 
 
 def test_the_answer_that_the_prompts_ask_for_is_what_the_parsers_read():
-    form = "Differential diagnosis:\n1. Psoriasis\n2. Tinea corporis\n3. Eczema\n\nFinal diagnosis: Psoriasis\nTriage: soon"
+    form = "Differential diagnosis:\n1. Psoriasis\n2. Tinea corporis\n3. Eczema\n\nFinal diagnosis: Psoriasis"
+    form += "\nTriage: soon"
     assert all(line.split(" ")[0] in CandidatePrompt().render(View()) for line in form.split("\n") if line)
     found = parse_differential("Findings: scaly plaques.\n\n" + form)
     assert [item.name for item in found.items] == ["Psoriasis", "Tinea corporis", "Eczema"]
@@ -93,7 +94,7 @@ def test_prompt_files_of_the_user(tmp_path):
     file.write_text('Answer as {"a": {}} about {pictures}.{context}')
     assert CandidatePrompt(file).hash != mine.hash
     file.write_text("no slot")
-    with pytest.raises(InputError, match="no slot {context}"):
+    with pytest.raises(InputError, match=r"no slot \{context\}"):
         CandidatePrompt(file).render(View((), "x"))
     for bad in ("nowhere", tmp_path):
         with pytest.raises(InputError, match="narrative, structured, brief"):

@@ -179,7 +179,7 @@ def test_image_budgets(tmp_path):
 
 def test_a_picture_is_encoded_once_whatever_the_number_of_candidates(tmp_path, monkeypatch):
     """With room for few pictures and candidates of unlike speed, since nobody runs far ahead."""
-    cases, made = make_cases(tmp_path, 40, pictures=4), Counter()
+    cases, made = make_cases(tmp_path, 24, pictures=4), Counter()
     encode = sent_pictures._encode
     monkeypatch.setattr(generation, "SHELF", 44)
     monkeypatch.setattr(sent_pictures, "_kept", Kept(8, lambda picture: 1))
@@ -187,8 +187,8 @@ def test_a_picture_is_encoded_once_whatever_the_number_of_candidates(tmp_path, m
     with server() as fast, server(latency=0.05) as slow:
         specs = [named("fast", fast), named("slow", slow), named("third", fast)]
         done = run(cases, specs, tmp_path / "run", tmp_path, arms=["image_only", "image_context"])
-    assert done.complete and done.planned == 240
-    assert set(made.values()) == {1} and len(made) == 160
+    assert done.complete and done.planned == 144
+    assert set(made.values()) == {1} and len(made) == 96
 
 
 # What each failure becomes
@@ -290,13 +290,23 @@ def test_bad_plans(tmp_path):
         for bad in (dict(cases=[]), dict(systems=[]), dict(samples=0), dict(arms=[]), dict(cases=[cases[0], cases[0]])):
             with pytest.raises(InputError):
                 plan(**{"cases": cases, "systems": systems, "arms": ["image_only"], "samples": 1, **bad})
-        with pytest.raises(InputError, match="two candidates are called 'A'|'a'"):
+        with pytest.raises(InputError, match="two candidates are called 'a'"):
             make_systems([named("a", one), named("A", one)])
     for text in ("gpt-4o", "endpoint:http://x", "=endpoint:http://x#y", "http://x#y", "local:"):
         with pytest.raises(InputError, match="the forms are"):
             make_systems([text])
     with pytest.raises(InputError, match="no candidate is called 'z'"):
         make_systems([f"a=endpoint:{one.url}#m"], asking={"z": Asking()})
+
+
+def test_what_was_spent_on_a_narrative_adds_up_over_sessions(tmp_path):
+    cases = make_cases(tmp_path, 2)
+    with server(script={"c1": ["400", "429", "500"]}) as one:
+        how = {"arms": ["image_context"]}
+        first = run(cases, [named("a", one)], tmp_path / "run", tmp_path, **how)
+        second = run(cases, [named("a", one)], tmp_path / "run", tmp_path, **how)
+    assert first.states == {"a": {"written": 1, "api_error": 1}} and second.states == {"a": {"written": 2}}
+    assert (first.spent["a"]["calls"], second.spent["a"]["calls"]) == (2, 5)
 
 
 # Structured answers
@@ -340,7 +350,8 @@ def test_a_classifier_and_clinicians_in_the_same_run(tmp_path):
     cases = make_cases(tmp_path, 3)
     (tmp_path / "net.csv").write_text("case_id,psoriasis,eczema\nc0,0.9,0.1\nc1,0.2,0.8\nC2 ,0,0\n")
     (tmp_path / "study.csv").write_text(
-        "case_id,reader,text,arm\nc0,dr-a,Likely psoriasis.,image_context\nc1,dr-b,I cannot diagnose this.,image_context\n"
+        "case_id,reader,text,arm\nc0,dr-a,Likely psoriasis.,image_context\n"
+        "c1,dr-b,I cannot diagnose this.,image_context\n"
     )
     with server() as one:
         specs = [named("vlm", one), f"replay:{tmp_path / 'net.csv'}", f"replay:{tmp_path / 'study.csv'}"]
