@@ -36,7 +36,7 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 @app.command()
 def demo(
     out: Folder = Path("demo"),
-    cases: Annotated[int, typer.Option(min=20, help="Synthetic cases.")] = 60,
+    cases: Annotated[int, typer.Option(min=20, help="Synthetic cases.")] = 120,
     seed: Seed = 2026,
     as_json: Json = False,
     config: Config = None,
