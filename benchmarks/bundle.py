@@ -47,6 +47,7 @@ class Bundle:
     `loaders`: for sets whose pictures are no files of their own (rows of an array or of a table): a function that goes
     through all of them once, giving (path as in the cases, a function without arguments that gives the file's bytes).
     `problems`: rows that were left out, with file and line; `notes`: what a user should know of the rest.
+    `tables`: further tables by name (answers, questions); rows whose case_id was not imported are dropped.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Bundle:
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     loaders: Callable[[], Iterable[tuple[str, Callable[[], bytes]]]] | None = None
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     @property
     def has_pictures(self) -> bool:

@@ -6,58 +6,27 @@ with the pixels of a data set. The result does not depend on the number of threa
 
 from __future__ import annotations
 
-import os
 import re
-from collections import Counter, deque
-from collections.abc import Callable, Container, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from ..judge.benchmark import Benchmark, write_benchmark
 from ..judge.errors import InputError
 from ..judge.images import Stored, stored
 from ..judge.records import Case, Image, identity
-from ..judge.tablefile import LISTED, Problem
+from ..judge.tablefile import LISTED, Problem, write_jsonl
 from ..judge.tables import write_narratives, write_ratings
 from .bundle import Bundle
+from .parallel import in_order
 from .pictures import Clean, cleaned
 from .validate import split_problems
 
 Progress = Callable[[int, int], object]  # pictures done, pictures in all
-Item, Result = TypeVar("Item"), TypeVar("Result")
-
-
-def default_threads() -> int:
-    """One a core that this process may use, at most 8: a Pillow decoder leaves the interpreter to the others."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, 8)
-
-
-def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """`function` of each item, several at a time, in the order of the items; twice `threads` are read ahead.
-
-    An exception is raised where its result would have come, and what had not begun is dropped.
-
-    >>> list(in_order(abs, [-1, 2, -3], threads=2))
-    [1, 2, 3]
-    """
-    if threads < 1:
-        raise InputError(f"threads: {threads}; 1 or more is needed")
-    waiting: deque[Future[Result]] = deque()
-    pool = ThreadPoolExecutor(threads, "pictures")
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass
@@ -92,6 +61,7 @@ def write(
     intake = _Intake(bundle, strict)
     intake.check()
     narratives, ratings = list(bundle.narratives), list(bundle.ratings)
+    further = dict(bundle.tables)
 
     def finish() -> list[Case]:
         """What is only known once every picture was looked at."""
@@ -99,6 +69,8 @@ def write(
         ids = {identity(case.id) for case in kept}
         narratives[:] = [narrative for narrative in narratives if identity(narrative.case_id) in ids]
         ratings[:] = [rating for rating in ratings if identity(rating.case_id) in ids]
+        for name, rows in further.items():
+            further[name] = [row for row in rows if "case_id" not in row or identity(row["case_id"]) in ids]
         return kept
 
     def tables(folder: Path) -> None:
@@ -106,10 +78,13 @@ def write(
             write_narratives(narratives, folder / "narratives.jsonl")
         if ratings:
             write_ratings(ratings, folder / "ratings.parquet")
+        for name, rows in further.items():
+            write_jsonl(rows, folder / f"{name}.jsonl")
 
     made = write_benchmark(
         out, name=bundle.name, version=bundle.version, licence=bundle.licence, source=bundle.source,
-        citation=bundle.citation, cases=finish, images=intake.pictures(progress, threads or default_threads()),
+        citation=bundle.citation, cases=finish,
+        images=intake.pictures(progress, threads),
         notes=lambda: "\n".join(intake.notes), extra=tables)  # fmt: skip
     return ImportReport(made, len(intake.taken), len(narratives), len(ratings), intake.problems, intake.notes)
 
@@ -141,11 +116,10 @@ class _Intake:
             more = len(self.problems) - len(listed)
             raise InputError(text + "\n".join(listed + ([f"... and {more} more"] if more else [])))
 
-    def pictures(self, progress: Progress | None, threads: int) -> Iterator[tuple[str, bytes]]:
+    def pictures(self, progress: Progress | None, threads: int | None) -> Iterator[tuple[str, bytes]]:
         """(new path, bytes) of each picture that is taken, in the order of the cases."""
-        total, done = sum(len(case.images) for case in self.bundle.cases), 0
-        for job, result in in_order(_look, self._jobs(), threads):
-            done += 1
+        total = sum(len(case.images) for case in self.bundle.cases)
+        for done, (job, result) in enumerate(in_order(_look, self._jobs(), threads), 1):
             if isinstance(result, InputError):
                 self._refuse(job, result)
             else:
@@ -203,8 +177,8 @@ class _Intake:
             }.items() if self._hows[how]
         ]  # fmt: skip
         self.notes += _some("pictures repeat another", self._repeated)
-        self.notes += _some("patients or lesions are in more than one split",
-                            [problem.message for problem in split_problems(kept) if problem.field != "split"])  # fmt: skip
+        torn = [problem.message for problem in split_problems(kept) if problem.field != "split"]
+        self.notes += _some("patients or lesions are in more than one split", torn)
         return kept
 
 

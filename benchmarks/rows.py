@@ -85,7 +85,7 @@ def one_hot(row: Row, classes: Sequence[str]) -> str:
 
 
 def truth(value: Any, *, what: str) -> bool | None:
-    """True or False of a cell (true, false, 1, 0, yes, no in any case), None where it is empty; ValueError otherwise."""
+    """True or False of a cell (true, false, 1, 0, yes, no), None where it is empty; ValueError otherwise."""
     text = present(value).casefold()
     known = {"": None, "true": True, "1": True, "1.0": True, "yes": True,
              "false": False, "0": False, "0.0": False, "no": False}  # fmt: skip
