@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from ..judge.errors import InputError
@@ -28,7 +29,8 @@ def list_importers(as_json: bool) -> None:
                "readers; unverified: neither")  # fmt: skip
 
     def text() -> str:
-        return f"{output.table([[row[name] for name in columns] for row in rows], columns)}\n\nlayout {layouts}"
+        short = [row | {"licence": shorten(row["licence"], 48, placeholder=" ...")} for row in rows]
+        return f"{output.table([[row[name] for name in columns] for row in short], columns)}\n\nlayout {layouts}"
 
     output.emit(rows, as_json, text)
 

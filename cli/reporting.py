@@ -14,11 +14,13 @@ from ..benchmarks.synthetic import true_changes
 from ..evaluators.agreement import AgreementResult, agree
 from ..evaluators.compare_systems import compare_systems
 from ..evaluators.diagnosis import DiagnosisResult, score_diagnosis
+from ..evaluators.diagnosis_section import beyond_exact_section
 from ..evaluators.leaderboard import leaderboard
 from ..evaluators.licence import license_judge
 from ..evaluators.licence_record import load_licence
 from ..evaluators.licence_section import licence_section
 from ..evaluators.markdown import bullet, paragraph
+from ..evaluators.narratives import read_narratives as parse_narratives
 from ..evaluators.ppi import ppi_leaderboard
 from ..evaluators.probes import summarise_probes
 from ..evaluators.report import write_report
@@ -88,6 +90,7 @@ def full_report(
             agreement = agree(together, rubric.scale.levels, None, cluster, seed=seed)
             ppi = ppi_leaderboard(together, rubric.scale.levels, first, cluster)
     gold = [case for case in benchmark.cases if case.diagnosis]
+    parsed = parse_narratives(narratives) if gold else None  # each text is read once for diagnosis and triage
     notes, calibrated, review = [*judge.notes, *([benchmark.notes] if benchmark.notes else [])], None, None
     if calibration:
         signature = hash_value(dict(judge.signature))
@@ -110,8 +113,8 @@ def full_report(
         board=boards[first],
         text_only=boards.get(text_only),
         probes=probes,
-        diagnosis=score_diagnosis(benchmark.cases, narratives, seed=seed) if gold else None,
-        triage=score_triage(benchmark.cases, narratives, seed=seed) if gold else None,
+        diagnosis=score_diagnosis(benchmark.cases, narratives, seed=seed, parsed=parsed) if gold else None,
+        triage=score_triage(benchmark.cases, narratives, seed=seed, parsed=parsed) if gold else None,
         agreement=agreement,
         ppi=ppi if ppi and ppi.stands else None,
         calibrated=calibrated,
@@ -198,7 +201,8 @@ def to_json(found: Mapping[str, Any]) -> str:
 
 def evaluation_text(diagnosis: DiagnosisResult, triage: TriageResult) -> str:
     """Top-k and triage as they stand in a report."""
-    return "\n".join([*diagnosis_section(diagnosis), *triage_section(triage), *_said(diagnosis.notes, triage.notes)])
+    parts = [*diagnosis_section(diagnosis), *beyond_exact_section(diagnosis), *triage_section(triage)]
+    return "\n".join([*parts, *_said(diagnosis.notes, triage.notes)])
 
 
 def agreement_text(found: AgreementResult) -> str:

@@ -287,6 +287,7 @@ def evaluate_narratives(
     as_json: bool,
 ) -> None:
     from ..evaluators.diagnosis import score_diagnosis
+    from ..evaluators.narratives import read_narratives as read_narratives_of
     from ..evaluators.terms import load_terms
     from ..evaluators.triage import score_triage
 
@@ -298,8 +299,9 @@ def evaluate_narratives(
         raise InputError(f"--k takes whole numbers of 1 or more, such as 1,3,5, not '{k}'")
     benchmark, texts = load_pair(bench, narratives, limit, columns)
     known = load_terms(terms)
-    top = score_diagnosis(benchmark.cases, texts, known, ks)
-    calls = score_triage(benchmark.cases, texts, cut=cut, terms=known, seed=seed)
+    parsed = read_narratives_of(texts, known)  # each text is read once for both
+    top = score_diagnosis(benchmark.cases, texts, known, ks, seed=seed, parsed=parsed)
+    calls = score_triage(benchmark.cases, texts, cut=cut, terms=known, seed=seed, parsed=parsed)
     if explain:
         import polars as pl
 

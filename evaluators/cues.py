@@ -115,18 +115,21 @@ _MISFIT = re.compile(
     + either(
         r"(?:\b(?:do|does|did|is|are|was|were|would|could|can)(?: not|n['’]t)|\bcan(?:not|['’]t)|\bnot) (?:\w+ ){0,3}?"
         + either(
-            "match", "fit", "align", "explain", "account", "support", "describ", "mention", "present", "seen", "typical",
-            "classic", "consistent", "characteristic", "emphasi", "highlighted", "indicat", "noted", "prominent", "favou?r",
+            "match|fit|align|explain|account|support|describ|mention|present|seen|typical|classic|consistent",
+            "characteristic|emphasi|highlighted|indicat|noted|prominent|favou?r",
         )
         + r"\w*",
         r"\b(?:lacks?|lacking|absent|inconsistent|atypical|unusual|uncommon|rules? (?:\w+ )?out|argues? against)\b",
         r"\b(?:rare|infrequent)(?:ly)?\b|, not\b",
         r"\b(?:but|however|though|although|while|yet)\b[^.]{0,80}?\b"
         r"(?:typical(?:ly)?|usual(?:ly)?|often|rarely|less|more|lacks?|lacking|not|would|without)\b",
-        r"^\W*(?:typical(?:ly)?|usual(?:ly)?|often|more|would|generally|rarely|classically|mostly|tends? to|commonly)\b",
+        r"^\W*(?:typical(?:ly)?|usual(?:ly)?|often|more|would|generally|rarely|classically|mostly|tends? to"
+        r"|commonly)\b",
     )
 )
-_STILL_OPEN = re.compile(r"(?i)\b(?:possible|remains?|plausible|likely(?! to)|cannot be|can['’]t be|must be|rule out|close second)\b")
+_STILL_OPEN = re.compile(
+    r"(?i)\b(?:possible|remains?|plausible|likely(?! to)|cannot be|can['’]t be|must be|rule out|close second)\b"
+)
 _PUNCTUATION = " \t\n.,;:*_-–—\"'“”`"
 
 

@@ -158,7 +158,7 @@ def _judged(weighed: list[Proposal], lead: list[Proposal], terms: Terms) -> list
     kept: list[Proposal] = []
     for item in weighed:
         names = {hit.canonical for hit in terms.match(item.text).hits}
-        if names and names <= wider:
+        if names and names <= wider and not item.hedged:  # "SCC must be ruled out" stands beside keratoacanthoma
             continue
         if not names and not names_disease(item.text):
             continue

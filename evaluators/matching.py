@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -83,6 +84,7 @@ class AliasIndex:
         narrower: Callable[[str, str], str | None],
     ):
         self._narrower = narrower
+        self._recent = lru_cache(maxsize=1024)(self._match)  # one item is asked for several times while a text is read
         self._phrases: dict[str, tuple[str, str]] = {}
         self._short: dict[str, tuple[str, str]] = {}
         lengths: dict[str, set[int]] = defaultdict(set)
@@ -122,7 +124,9 @@ class AliasIndex:
         In `running` text everyday words, short abbreviations and typos do not count. Never raises. At most the first
         LONGEST_ITEM characters are read.
         """
-        text = text[:LONGEST_ITEM]
+        return self._recent(text[:LONGEST_ITEM], running)
+
+    def _match(self, text: str, running: bool) -> Match:
         found = words(text)
         if not found.norm:
             return Match()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..judge.errors import InputError
 from ..judge.records import Case, Narrative, NarrativeKey, identity
 from .differential import Differential, given_differential, parse_differential
-from .terms import Terms
+from .terms import Terms, load_terms
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,40 @@ class Pairs:
 
     cases: dict[str, Case]
     groups: dict[tuple[str, str], list[tuple[Narrative, Case]]]
+
+
+@dataclass(frozen=True)
+class ReadNarratives:
+    """What `read_narratives` read, with the term list it read by; shared by the scorers of diagnosis and triage."""
+
+    terms: Terms
+    found: Mapping[NarrativeKey, Differential]
+
+    def of(self, narrative: Narrative) -> Differential:
+        """The differential of a narrative; InputError if it was not among those read."""
+        found = self.found.get(_key(narrative))
+        if found is None:
+            raise InputError(f"narrative {narrative.key} is not among those that were read")
+        return found
+
+
+def read_narratives(narratives: Iterable[Narrative], terms: Terms | None = None) -> ReadNarratives:
+    """Read the differentials of narratives once, for scorers that would each read them: `parsed=` takes the result."""
+    terms = terms or load_terms()
+    return ReadNarratives(terms, {_key(narrative): read_narrative(narrative, terms) for narrative in narratives})
+
+
+def known_terms(terms: Terms | None, parsed: ReadNarratives | None) -> Terms:
+    """The term list to score with; InputError if narratives were read by another one than is given."""
+    if parsed is None:
+        return terms or load_terms()
+    if terms is not None and terms is not parsed.terms:
+        raise InputError("the narratives were read by another term list: give the same one, or none")
+    return parsed.terms
+
+
+def _key(narrative: Narrative) -> NarrativeKey:
+    return (identity(narrative.case_id), *narrative.key[1:])
 
 
 def pair(cases: Iterable[Case], narratives: Iterable[Narrative]) -> Pairs:
@@ -33,7 +67,7 @@ def pair(cases: Iterable[Case], narratives: Iterable[Narrative]) -> Pairs:
         if own is None:
             strangers.append(narrative.case_id)
             continue
-        key = (identity(narrative.case_id), *narrative.key[1:])
+        key = _key(narrative)
         if key in seen:
             raise InputError(f"narrative {narrative.key} stands twice")
         seen.add(key)

@@ -75,31 +75,35 @@ _ALSO = re.compile(
     + r" (.+)"
 )
 _REFINES = re.compile(
-    r"(?i)\b(?:(?:more )?specifically|namely|in particular|i\.e\.,?|likely (?:[\w-]+ ){0,5}?such as)[ ,]+(?:(?:the|an?) )?(.+)"
+    r"(?i)\b(?:(?:more )?specifically|namely|in particular|i\.e\.,?|likely (?:[\w-]+ ){0,5}?such as)[ ,]+"
+    r"(?:(?:the|an?) )?(.+)"
 )
 _OF_THE_TYPE = re.compile(
     r"(?i),? \(?(?:(?:more )?specifically|most likely|likely|probably|particularly)(?: of)?(?: the| an?)? "
     r"((?:[\w-]+ ){1,3}?)(?:sub)?(?:type|form|variant)\b"
 )
 # "While X remains a consideration", "X must be ruled out", "to rule out mimics like X": left open by the conclusion.
+_NOUN = r"(?:an? )?(?:\w+ )?(?:possibility|consideration|concern|differential|contender|alternative)"
 _LEFT_OPEN = (
     re.compile(
-        r"(?i)\b(?:while|although|though|whereas|but) ((?:[\w'’()/-]+,? ){1,8}?)(?:is|are|remains?|would be|could be|can be|may be)"
-        r" (?:still |also |always )?(?:possible|plausible|conceivable|(?:an? )?(?:\w+ )?"
-        r"(?:possibility|consideration|concern|differential|contender|alternative))\b"
+        r"(?i)\b(?:while|although|though|whereas|but) ((?:[\w'’()/-]+,? ){1,8}?)"
+        r"(?:is|are|remains?|would be|could be|can be|may be) (?:still |also |always )?"
+        rf"(?:possible|plausible|conceivable|{_NOUN})\b"
     ),
     re.compile(
         r"(?i)(?:^|[,;] |\b(?:while|although|though|and|but) )((?:[\w'’()/-]+ ){1,6}?)"
         r"(?:must|should|needs? to|has to|have to|cannot|can['’]t) (?:still |also |always )?"
         r"be (?:ruled out|excluded|dismissed|considered|kept in mind)\b"
     ),
-    re.compile(
-        r"(?i)(?:^|[,;] )((?:[\w'’()/-]+ ){1,8}?)(?:also )?remains? (?:an? )?(?:\w+ )?"
-        r"(?:possible|possibility|consideration|concern|differential|contender|alternative)\b"
-    ),
+    re.compile(rf"(?i)(?:^|[,;] )((?:[\w'’()/-]+ ){{1,8}}?)(?:also )?remains? (?:possible|{_NOUN})\b"),
     re.compile(r"(?i)\bto (?:rule out|exclude) (?:[\w-]+ ){0,3}?(?:like|such as|including) ([^.;]{3,80})"),
     re.compile(r"(?i)\bto (?:confirm (?:\w+ ){1,4}and )?rule out ([^.;]{3,60})"),
-    re.compile(r"(?i)(?:^|, )(?:and )?((?:[\w'’()/-]+ ){1,6}?)(?:is|as|being) an? (?:close second|secondary consideration)\b"),
+    re.compile(
+        r"(?i)(?:^|, )(?:and )?((?:[\w'’()/-]+ ){1,6}?)(?:is|as|being) an? (?:close second|secondary consideration)\b"
+    ),
+)
+_MAY_BE_OPEN = re.compile(
+    r"(?i)ruled? out|exclude|dismiss|possib|plausib|conceiv|consider|concern|differential|conten|alternat|second"
 )
 _KNOWN_AS = re.compile(
     r"(?i),? ?\(?\b(?:(?:also|commonly|often|otherwise|sometimes|better|more) ){1,2}"
@@ -131,8 +135,8 @@ _DISEASE_WORD = re.compile(
 
 # Candidates that the sentence itself lists only to drop them: they count while no conclusion follows.
 _SET_ASIDE = re.compile(
-    r"(?i)\b(?:were considered|was considered|can be ruled out|(?:do|does|did)(?: not|n['’]t) (?:\w+ ){0,2}(?:fit|match|align"
-    r"|present)|not consistent|lacks?|but (?:\w+ ){0,3}(?:typical|usual|often|not|have distinguishing))\w*"
+    r"(?i)\b(?:were considered|was considered|can be ruled out|(?:do|does|did)(?: not|n['’]t) (?:\w+ ){0,2}(?:fit|match"
+    r"|align|present)|not consistent|lacks?|but (?:\w+ ){0,3}(?:typical|usual|often|not|have distinguishing))\w*"
 )
 
 
@@ -264,6 +268,8 @@ def _pointed(sentence: str, terms: Terms, concludes: bool) -> tuple[list[Proposa
 def _left_open(sentence: str, terms: Terms) -> list[Proposal]:
     """What a sentence leaves possible beside its conclusion, hedged: "while melanoma remains a consideration"."""
     found: dict[str, Proposal] = {}
+    if not _MAY_BE_OPEN.search(sentence):
+        return []
     for pattern in _LEFT_OPEN:
         for match in pattern.finditer(sentence):
             phrase = match[1].strip(" ,")
@@ -276,8 +282,8 @@ def _narrowed(text: str, terms: Terms) -> str:
     """The clause that names a diagnosis; of "psoriasis, specifically scalp psoriasis" the second."""
     phrase = clause(text)
     if kind := _OF_THE_TYPE.search(text):  # "psoriasis, specifically the plaque type"
-        whole, narrow = terms.match(phrase, is_long(phrase)).hits, terms.match(f"{kind[1]}{phrase}").hits
-        if whole and any(whole[0].canonical in terms.conditions[hit.canonical].ancestors for hit in narrow):
+        whole, typed = terms.match(phrase, is_long(phrase)).hits, terms.match(f"{kind[1]}{phrase}").hits
+        if whole and any(whole[0].canonical in terms.conditions[hit.canonical].ancestors for hit in typed):
             return f"{kind[1]}{phrase}"
     if more := _REFINES.search(text):
         narrow = clause(more[1])

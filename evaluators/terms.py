@@ -26,7 +26,10 @@ _COLUMNS = ("canonical", "parent", "grandparent", "malignancy", "urgency", "syno
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One row of the term list; `ancestors` run from the parent to the root, `is_group` marks a node without a row."""
+    """One row of the term list; `ancestors` run from the parent to the root, `is_group` marks a node without a row.
+
+    `snomed`, `icd10`: codes of a list of your own; the shipped one has none.
+    """
 
     name: str
     synonyms: tuple[str, ...] = ()
@@ -35,6 +38,8 @@ class Condition:
     urgency: str = ""
     reviewed_by: str = ""
     is_group: bool = False
+    snomed: str = ""
+    icd10: str = ""
 
 
 class Terms:
@@ -144,9 +149,9 @@ def load_terms(path: str | Path | None = None) -> Terms:
     """Read a term list: the shipped one, or any CSV with its columns.
 
     Columns: canonical, parent, grandparent, malignancy (MALIGNANCIES), urgency (URGENCIES), synonyms (joined by |),
-    and optionally reviewed_by. A parent may be another condition; other parents are groups. The shipped list is read
-    once. InputError names the line: a column that is missing, a value that is not known, a name that stands for two
-    conditions, a circle of parents.
+    and optionally reviewed_by, snomed, icd10 (see `user_terms.TERM_COLUMNS`). A parent may be another condition; other
+    parents are groups. The shipped list is read once. InputError names the line: a column that is missing, a value
+    that is not known, a name that stands for two conditions, a circle of parents.
     """
     return _shipped_terms() if path is None else _read_terms(Path(path))
 
@@ -205,7 +210,8 @@ def _read_terms(path: Path) -> Terms:
             parents.setdefault(above, "")
     conditions = [
         Condition(name, _synonyms(row), _climb(name, parents, path), row["malignancy"], row["urgency"],
-                  row.get("reviewed_by", "").strip())
+                  row.get("reviewed_by", "").strip(), snomed=row.get("snomed", "").strip(),
+                  icd10=row.get("icd10", "").strip())
         for _, row in rows for name in [row["canonical"].strip()]
     ]  # fmt: skip
     groups = [

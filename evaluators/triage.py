@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,11 @@ from ..judge.records import URGENCIES, Case, Narrative, identity
 from .bootstrap import Estimate
 from .differential import Differential
 from .labels import UnusableGold, usable_gold
-from .narratives import cluster, pair, read_narrative
+from .narratives import ReadNarratives, cluster, known_terms, pair, read_narrative
 from .proportions import rate, resampled
 from .terms import Terms, load_terms
 from .triage_call import TriageCall, read_level, read_triage
+from .urgency_rules import Derived, Rule, derived_urgency
 
 LIMITS = (
     "Urgency is a property of the patient, not of the name of a disease: age under 3 months, fever, mucosal erosions, "
@@ -105,25 +106,32 @@ def score_triage(
     terms: Terms | None = None,
     seed: int = 0,
     resamples: int = 2000,
+    rules: Sequence[Rule] | None = None,
+    parsed: ReadNarratives | None = None,
 ) -> TriageResult:
     """Score the triage calls of narratives against the urgency of their cases.
 
-    A narrative's own `triage` is read if it has one, else its text (`read_triage`). Gold is the urgency of the case,
-    else the one `derive_urgency` gives; derived gold is counted as such. `cut`: the lowest level that counts as
-    positive. Rates have Wilson intervals, kappa a percentile interval from `resamples` redraws of patients.
-    InputError for a cut or an urgency that is no level, a record that stands twice, a narrative without its case.
+    A narrative's own `triage` is read if it has one, else its text (`read_triage`). Gold is the urgency that the case
+    itself states; else the one by the name of its diagnosis, raised by `rules` (default: the shipped ones, see
+    `derived_urgency`), and counted as derived. `cut`: the lowest level that counts as positive. Rates have Wilson
+    intervals, kappa a percentile interval from `resamples` redraws of patients. `parsed`: what `read_narratives` read
+    already, for texts that `score_diagnosis` scores too. InputError for a cut or an urgency that is no level, a record
+    that stands twice, a narrative without its case.
     """
-    terms = terms or load_terms()
+    terms = known_terms(terms, parsed)
     if cut not in URGENCIES[1:]:
         raise InputError(f"cut '{cut}' would do nothing; one of {', '.join(URGENCIES[1:])} does")
     pairs = pair(cases, narratives)
     gold: dict[str, tuple[str, bool]] = {}
+    reasons: dict[str, Derived] = {}
     unusable: list[UnusableGold] = []
     for key, case in pairs.cases.items():
         if case.urgency and case.urgency not in URGENCIES:
             raise InputError(f"case '{case.id}': urgency '{case.urgency}' is none of {', '.join(URGENCIES)}")
-        level = case.urgency or derive_urgency(case, terms)
-        gold[key] = (level, case.urgency_derived or not case.urgency)
+        derived = case.urgency_derived or not case.urgency
+        reasons[key] = derived_urgency(case, terms, rules) if derived else Derived(case.urgency, "")
+        level = reasons[key].level
+        gold[key] = (level, derived)
         if not level:
             unusable += usable_gold(case, terms)[1] or [UnusableGold(case.id, ", ".join(case.diagnosis), "no urgency")]
     rows: list[dict[str, Any]] = []
@@ -131,15 +139,20 @@ def score_triage(
         for narrative, case in group:
             level, derived = gold[identity(case.id)]
             stated = read_level(narrative.triage) if narrative.triage else read_triage(narrative.text)
-            implied = implied_call(read_narrative(narrative, terms), terms)
+            said = parsed.of(narrative) if parsed else read_narrative(narrative, terms)
+            implied = implied_call(said, terms)
+            why = reasons[identity(case.id)]
             rows.append({
                 "case_id": narrative.case_id, "system": narrative.system, "arm": narrative.arm,
                 "sample": narrative.sample, "cluster": cluster(case), "gold": level or None,
                 "derived": derived if level else None,
+                "gold_reason": why.reason if derived else "stated by the case", "rules": list(why.fired),
                 "stated": stated.level or None, "stated_reason": stated.reason,
                 "implied": implied.level or None, "implied_reason": implied.reason,
             })  # fmt: skip
-    schema = dict.fromkeys(rows[0], pl.String) | {"sample": pl.Int64, "derived": pl.Boolean}
+    schema: dict[str, Any] = dict.fromkeys(rows[0], pl.String) | {
+        "sample": pl.Int64, "derived": pl.Boolean, "rules": pl.List(pl.String),
+    }  # fmt: skip
     frame = pl.DataFrame(rows, schema=schema)
     systems = []
     for system, arm in pairs.groups:
@@ -155,6 +168,11 @@ def score_triage(
             f"Gold urgency is derived from the diagnosis by the term list for {looked_up} of {len(used)} narratives.",
             terms.note,
         ]
+    raised = used.filter(pl.col("derived") & (pl.col("rules").list.len() > 0)).height
+    if raised:
+        notes.append(
+            f"Rules for age, site and systemic signs spoke for {raised} of them; no clinician has reviewed them."
+        )
     return TriageResult(tuple(systems), frame, cut, tuple(unusable), tuple(notes), seed)
 
 
@@ -234,15 +252,15 @@ def _kappa(gold: np.ndarray, said: np.ndarray, place: np.ndarray, seed: int, res
     )
 
 
-def derive_urgency(case: Case, terms: Terms | None = None) -> str:
+def derive_urgency(case: Case, terms: Terms | None = None, rules: Sequence[Rule] = ()) -> str:
     """The urgency that the term list gives the case's gold diagnosis, the highest of several; "" if it gives none.
+
+    By name alone unless `rules` are given; `derived_urgency` says which of them spoke.
 
     >>> derive_urgency(Case("c", diagnosis=("nevus", "melanoma")))
     'urgent'
     """
-    terms = terms or load_terms()
-    levels = [terms.conditions[name].urgency for name in usable_gold(case, terms)[0]]
-    return max((level for level in levels if level), key=URGENCIES.index, default="")
+    return derived_urgency(replace(case, urgency=""), terms or load_terms(), rules).level
 
 
 def implied_call(differential: Differential, terms: Terms) -> TriageCall:

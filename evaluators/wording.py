@@ -66,8 +66,9 @@ def fold(text: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
 
 
+@lru_cache(maxsize=1024)
 def words(text: str) -> Words:
-    """Cut an item into words.
+    """Cut an item into words; the lists of the result are shared and not to be changed.
 
     >>> words("Carcinoma, basal cell").norm, words("BCC/SCC").breaks
     (['carcinoma', 'basal', 'cell'], [False, True])

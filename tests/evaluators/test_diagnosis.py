@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dermjudge.evaluators.diagnosis import GRADE_VALUE, score_diagnosis
+from dermjudge.evaluators.diagnosis import score_diagnosis
 from dermjudge.evaluators.labels import load_label_map
-from dermjudge.evaluators.terms import load_terms
+from dermjudge.evaluators.narratives import read_narratives
+from dermjudge.evaluators.relations import load_relations
+from dermjudge.evaluators.terms import Terms, load_terms
 from dermjudge.judge.errors import InputError
 from dermjudge.judge.records import Candidate, Case, Narrative
 
@@ -57,6 +60,75 @@ def test_every_hit_says_why() -> None:
         "the text declines to give a diagnosis",
     ]
     assert rows["state"].to_list() == ["scored"] * 4 + ["abstained"]
+
+
+def test_every_item_says_what_matched_what_with_relation_and_weight() -> None:
+    cases, told = made(
+        [("nummular eczema", "1. Eczema\n2. Floopitis\n3. MM\n4. discoid eczema"), ("floopitis", "1. BCC")]
+    )
+    result = score_diagnosis(cases, told)
+    assert result.rows["matches"].to_list() == [
+        [
+            "1 'Eczema' -> eczema (its name): wider of nummular eczema, 0.85",
+            "2 'Floopitis' -> nothing of the list: unmatched, 0",
+            "3 'MM' -> 'MM' stands for more than one condition: unmatched, 0",
+            "4 'discoid eczema' -> nummular eczema (an alias: 'discoid eczema'): synonym of nummular eczema, 1",
+        ],
+        ["1 'BCC' -> basal cell carcinoma"],  # its case has no usable gold
+    ]
+    assert result.rows.select("relation", "weight").rows() == [("synonym", 1.0), (None, None)]
+    wanted = ("rank", "state", "named", "relation", "weight", "strict")
+    assert result.items.select(wanted).rows() == [
+        (1, "matched", "eczema", "wider", 0.85, False),
+        (2, "unmatched", None, "unmatched", 0.0, False),
+        (3, "ambiguous", None, "unmatched", 0.0, False),
+        (4, "matched", "nummular eczema", "synonym", 1.0, True),
+        (1, "matched", "basal cell carcinoma", None, None, None),
+    ]
+
+
+def test_a_curve_runs_from_1_to_10_with_intervals_by_patient() -> None:
+    cases = [Case(f"c{n}", patient_id=f"p{n // 4}", diagnosis=("psoriasis",)) for n in range(80)]
+    list_of = ("eczema", "tinea", "psoriasis", "scabies")
+    told = [Narrative(c.id, "s", json.dumps(list_of if n // 4 % 2 else list_of[:2])) for n, c in enumerate(cases)]
+    (found,) = score_diagnosis(cases, told, resamples=64).systems
+    assert {k: e.value for k, e in found.curve.items()} == {k: 0.0 if k < 3 else 0.5 for k in range(1, 11)}
+    # four narratives of a patient say the same: 20 patients, not 80 narratives. Wilson for 10 of 20: 0.2993 .. 0.7007
+    assert found.curve[3].high - found.curve[3].low == pytest.approx(0.7007 - 0.2993, abs=0.02)
+    assert found.strict[3] == found.curve[3]
+    assert found.lenient_curve[10].value == 0.5
+
+
+def test_levels_safety_and_weights_stand_in_the_result() -> None:
+    result = score_diagnosis(*made(FIVE))
+    (found,) = result.systems
+    assert {level: e.value for level, e in found.levels.accuracy.items()} == {
+        "branch": 0.6, "group": 0.6, "subgroup": 0.6, "condition": 0.2,
+    }  # fmt: skip
+    first = found.safety.first["benign_for_malignant"]
+    assert (first.value, first.n) == (0.5, 2)  # nevus for melanoma; a malignant sibling for nodular melanoma
+    assert found.safety.nowhere[3]["benign_for_malignant"].value == 0
+    told = result.to_dict()
+    assert told["relations"]["sibling"]["weight"] == 0.7
+    json.dumps(told, allow_nan=False)
+
+
+def test_narratives_that_were_read_once_give_the_same_result() -> None:
+    cases, told = made(FIVE)
+    parsed = read_narratives(told, TERMS)
+    assert score_diagnosis(cases, told, parsed=parsed).to_dict() == score_diagnosis(cases, told).to_dict()
+    with pytest.raises(InputError, match="not among those that were read"):
+        score_diagnosis(cases, [*told, Narrative("c0", "other", "x")], parsed=parsed)
+    with pytest.raises(InputError, match="read by another term list"):
+        score_diagnosis(cases, told, Terms(TERMS.conditions.values()), parsed=parsed)
+
+
+def test_weights_of_ones_own_change_graded_top_k_only() -> None:
+    shipped = load_relations()
+    flat = replace(shipped, weights=dict.fromkeys(shipped.weights, 0.0) | {"same": 1.0, "synonym": 1.0})
+    one, other = (score_diagnosis(*made(FIVE), relations=r).systems[0] for r in (shipped, flat))
+    assert (one.graded[1].value, other.graded[1].value) == (pytest.approx(2.55 / 5), pytest.approx(0.2))
+    assert one.lenient[1] == other.lenient[1]
 
 
 def test_gold_at_rank_nine_of_twelve() -> None:
@@ -211,7 +283,7 @@ def test_figures_are_ordered_bounded_and_blind_to_the_order_of_records(pairs, ch
     (found,) = score_diagnosis(cases, told, resamples=64).systems
     for k in (1, 3, 5):
         assert 0 <= found.strict[k].value <= found.lenient[k].value <= 1
-        assert found.strict[k].value * GRADE_VALUE["child"] <= found.graded[k].value + 1e-12
+        assert found.strict[k].value * load_relations().weight("narrower") <= found.graded[k].value + 1e-12
     assert found.strict[1].value <= found.strict[3].value <= found.strict[5].value
     assert found.strict[1].value <= found.mrr.value <= 1
     chance.shuffle(told)
@@ -243,3 +315,14 @@ def test_a_wrong_label_map_is_refused(tmp_path) -> None:
     path.write_text("raw_label,canonical_diagnosis,category,confidence\nx,acne,y,sure\n")
     with pytest.raises(InputError, match=r"line 2: confidence 'sure' is none of high, medium, low"):
         load_label_map(path)
+
+
+def test_the_section_beyond_exact_match_fits_and_names_both_dangers():
+    from dermjudge.evaluators.diagnosis_section import beyond_exact_section
+
+    cases = [Case(f"c{k}", diagnosis=("melanoma",) if k % 2 else ("impetigo",), patient_id=f"p{k}") for k in range(24)]
+    texts = [Narrative(c.id, "s", "Differential: 1. seborrheic keratosis 2. melanoma.") for c in cases]
+    lines = beyond_exact_section(score_diagnosis(cases, texts))
+    text = "\n".join(lines)
+    assert "Dangerous: benign for malignant" in text and "Right subgroup" in text and "| top 10" in text
+    assert max(map(len, lines)) <= 120

@@ -306,3 +306,64 @@ def test_long_hostile_texts_are_read_in_linear_time(piece: str) -> None:
 ])  # fmt: skip
 def test_fields_in_one_paragraph_are_read_like_fields_on_lines(text, names):
     assert [item.name for item in parse_differential(text).items if item.rank] == names
+
+
+WEIGHED = """I consider:
+- Eczema: usually crusted, which is not described here.
+- Tinea corporis: possible, but no central clearing.
+- Psoriasis: fits well, and silvery scale is present.
+- Lichen planus: violaceous papules, not thick scale.
+"""
+
+
+def test_a_conclusion_passes_judgement_on_the_list_before_it() -> None:
+    found = parse_differential(f"{WEIGHED}\nIn conclusion, the most likely diagnosis is plaque psoriasis.")
+    assert [(item.rank, item.name) for item in found.items] == [
+        (1, "plaque psoriasis"),
+        (2, "Tinea corporis"),  # left open
+        (None, "Eczema"),
+        (None, "Lichen planus"),  # what speaks against them was said; psoriasis is what the conclusion narrows down
+    ]
+
+
+def test_a_list_that_is_the_answer_is_kept_whole() -> None:
+    ranked = [item.name for item in parse_differential(WEIGHED).items if item.rank]
+    assert ranked == ["Eczema", "Tinea corporis", "Psoriasis", "Lichen planus"]
+    after = parse_differential(f"The most likely diagnosis is scabies.\n\nDifferential diagnosis:\n{WEIGHED}")
+    assert [item.name for item in after.items if item.rank] == ["scabies", *ranked]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("The most likely diagnosis is psoriasis, specifically the plaque type.", ["plaque psoriasis"]),
+        (
+            "This is most consistent with ichthyosis, likely a mild form such as ichthyosis vulgaris.",
+            ["ichthyosis vulgaris"],
+        ),
+        ("The most likely diagnosis is psoriasis, specifically severe.", ["psoriasis"]),
+        (
+            "While melanoma remains a consideration, the most likely diagnosis is basal cell carcinoma.",
+            ["basal cell carcinoma", "melanoma"],
+        ),
+        (
+            "The findings are most consistent with keratoacanthoma. Squamous cell carcinoma must be ruled out.",
+            ["keratoacanthoma", "squamous cell carcinoma"],
+        ),
+        ("The most likely diagnosis is psoriasis. Itching remains a concern.", ["psoriasis"]),
+    ],
+)
+def test_types_and_what_a_conclusion_leaves_open(text: str, names: list[str]) -> None:
+    found = parse_differential(text)
+    said = [hit.canonical for item in found.items if item.rank for hit in item.match.hits]
+    assert said == names
+    assert all(item.hedged for item in found.items[1:])
+
+
+def test_what_i_rule_out_is_denied_and_what_must_be_ruled_out_is_not() -> None:
+    def listed(heading: str) -> list[int | None]:
+        text = f"{heading}\n- Eczema\n- Tinea corporis\n\nThe most likely diagnosis is psoriasis."
+        return [item.rank for item in parse_differential(text).items]
+
+    assert listed("I also rule out alternatives:") == [1, None, None]
+    assert listed("To be ruled out:") == [1, 2, 3]

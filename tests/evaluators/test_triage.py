@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
+from dermjudge.evaluators.narratives import read_narratives
 from dermjudge.evaluators.terms import load_terms
 from dermjudge.evaluators.triage import LIMITS, derive_urgency, score_triage
 from dermjudge.evaluators.triage_call import read_level, read_triage
@@ -217,3 +218,29 @@ def test_same_seed_same_result() -> None:
     one, other = (score_triage(*made(PAIRS), seed=3).to_dict() for _ in range(2))
     assert one == other
     assert one["systems"] != score_triage(*made(PAIRS), seed=4).to_dict()["systems"]
+
+
+def test_rules_raise_derived_urgency_only_and_the_rows_say_why() -> None:
+    cases = [
+        Case("a", diagnosis=("impetigo",), context="Fever since yesterday."),
+        Case("b", diagnosis=("impetigo",), context="No fever."),
+        Case("d", diagnosis=("impetigo",), urgency="routine", context="Fever since yesterday."),
+        Case("e", diagnosis=("impetigo",), urgency="soon", urgency_derived=True, context="Fever since yesterday."),
+    ]
+    told = [Narrative(case.id, "s", "Triage: soon") for case in cases]
+    result = score_triage(cases, told)
+    assert result.rows.select("gold", "derived", "gold_reason", "rules").rows() == [
+        ("urgent", True, "soon by name; raised to urgent: fever or unwell ('Fever')", ["fever or unwell ('Fever')"]),
+        ("soon", True, "soon by name", []),
+        ("routine", False, "stated by the case", []),
+        ("urgent", True, "soon by name; raised to urgent: fever or unwell ('Fever')", ["fever or unwell ('Fever')"]),
+    ]
+    assert any(note.startswith("Rules for age, site and systemic signs spoke for 2 of them") for note in result.notes)
+    assert score_triage(cases, told, rules=()).rows["gold"].to_list() == ["soon", "soon", "routine", "soon"]
+
+
+def test_narratives_that_were_read_once_give_the_same_calls() -> None:
+    cases = [Case("c", diagnosis=("melanoma",))]
+    told = [Narrative("c", "s", "The answer is melanoma.\nTriage: routine")]
+    parsed = read_narratives(told)
+    assert score_triage(cases, told, parsed=parsed).to_dict() == score_triage(cases, told).to_dict()
