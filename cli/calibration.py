@@ -54,15 +54,14 @@ def calibrate_files(
     )
     checks: tuple[IntervalCheck, ...] = ()
     deferral: dict[str, Any] = {}
-    if found.unseen is not None and found.unseen.height:
-        told = bool(found.unseen["sd"].is_not_null().all()) and not found.unseen["sd"].is_nan().any()
+    unseen = found.unseen
+    if unseen is not None and unseen.height:
+        told = bool(unseen["sd"].is_not_null().all()) and not unseen["sd"].is_nan().any()
         how = IntervalMethod(alpha=1 - coverage, normalised=told)
-        checks = check_intervals(found.unseen, levels, how, seed=seed)
-        found = replace(
-            found, intervals=fit_intervals(found.unseen, judge, levels, how, None, words.id, seed).to_dict()
-        )
+        checks = check_intervals(unseen, levels, how, seed=seed)
+        found = replace(found, intervals=fit_intervals(unseen, judge, levels, how, None, words.id, seed).to_dict())
         if told:
-            for (name,), part in found.unseen.group_by("dimension", maintain_order=True):
+            for (name,), part in unseen.group_by("dimension", maintain_order=True):
                 error = np.abs((part["expert"] - part["calibrated"]).to_numpy())
                 curve = risk_coverage(error, part["sd"].to_numpy(), part["cluster"].to_numpy(), seed=seed)
                 deferral[str(name)] = curve.to_dict()
@@ -88,16 +87,21 @@ def _text(found: Calibration, checks: Sequence[IntervalCheck], deferral: dict[st
     head = ("dimension", "method", "n", "bias before", "MAE before", "MAE after", "change low", "change high")
     parts = ["On cases that the map had not seen:", "", output.table(rows, head)]
     if checks:
-        rows = [(c.dimension, c.wanted, c.coverage.value, c.width.value, c.coverage.n, c.trivial) for c in checks]
-        head = ("dimension", "wanted", "covered", "mean width", "n", "whole scale")
-        parts += ["", "Intervals per score (conformal), on cases that they had not seen:", "", output.table(rows, head)]
+        covered = [(c.dimension, c.wanted, c.coverage.value, c.width.value, c.coverage.n, c.trivial) for c in checks]
+        names = ("dimension", "wanted", "covered", "mean width", "n", "whole scale")
+        parts += [
+            "",
+            "Intervals per score (conformal), on cases that they had not seen:",
+            "",
+            output.table(covered, names),
+        ]
     if deferral:
-        rows = [
+        surest = [
             (name, d["keep_all"]["value"], _at(d, 0.8), _at(d, 0.5), d["gain"]["low"], d["gain"]["high"])
             for name, d in deferral.items()
         ]
-        head = ("dimension", "MAE of all", "MAE of surest 80 %", "of surest 50 %", "gain low", "gain high")
-        parts += ["", "If the scores that the judge doubts most went to an expert:", "", output.table(rows, head)]
+        names = ("dimension", "MAE of all", "MAE of surest 80 %", "of surest 50 %", "gain low", "gain high")
+        parts += ["", "If the scores that the judge doubts most went to an expert:", "", output.table(surest, names)]
     return "\n".join([*parts, "", f"written: {out}"])
 
 

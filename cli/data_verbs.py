@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import Config, Folder, Json, Limit, Seed, columns_of
+from .options import Config, Folder, Json, Limit, Seed, columns_of, pairs
 
 data_app = typer.Typer(no_args_is_help=True, help="List, import, validate benchmarks.")
 
@@ -30,12 +30,16 @@ def data_import(
     counterfactuals: Annotated[
         float | None, typer.Option(min=0, max=1, help="synthetic: share shown beside another picture.")
     ] = None,
-    images: Annotated[Path | None, typer.Option(help="dermbench, dermeval: where the pictures are.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Where the pictures are, if not beside the tables.")] = None,
     mapping: Annotated[Path | None, typer.Option(help="tabular: YAML with columns, labels, licence ...")] = None,
     column: Annotated[
         list[str] | None, typer.Option(help="tabular: ROLE=COLUMN, such as id=image_id; repeatable.")
     ] = None,
-    licence: Annotated[str | None, typer.Option(help="tabular, dermeval: licence of the pictures.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Licence of the pictures, where the source names none.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE for this data set (language=en, skin=self, part=test ...); repeatable."),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse the import if any row is bad.")] = False,
     as_json: Json = False,
     config: Config = None,
@@ -51,6 +55,7 @@ def data_import(
         "mapping": mapping,
         "licence": licence,
         "columns": columns_of(column),
+        **pairs(option),
     }
     if name == "synthetic" and cases is None:
         options["cases"] = 2000

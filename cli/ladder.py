@@ -72,7 +72,7 @@ def _judged(
             home = out / f"{rung.name.replace(' ', '-')}-{seed}"
             wanted, adapter = rung.recipe(plan, seed, start), home / "judge"
             if rung.labels == 0:
-                adapter, cost = start_folder(plan), 0.0
+                adapter, cost = start_folder(plan) or adapter, 0.0
             else:
                 cost = train_rung(wanted, material, adapter, blind=rung.blind, labels=rung.labels, progress=teller())
             seconds.setdefault(rung.name, []).append(cost)

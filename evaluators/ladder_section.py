@@ -23,8 +23,8 @@ def ladder_section(found: Ladder, seconds: Mapping[str, Sequence[float]]) -> lis
         rows = []
         for rung in found.rungs:
             here = found.of(rung, dimension)
-            values = [here.seeds["mae"], here.results["mae"].value]
-            spread = max((abs(v - values[1]) for v in values[0] if v is not None), default=0.0)  # type: ignore[operator]
+            mean = here.results["mae"].value or 0.0
+            spread = max((abs(v - mean) for v in here.seeds["mae"] if v is not None), default=0.0)
             found_rps = here.results.get("rps")
             rps = cell(found_rps, foot, here.results["mae"].n) if found_rps and found_rps.value is not None else NOTHING
             entropy = here.results.get("entropy")

@@ -34,8 +34,8 @@ def votes_section(found: VotesResult) -> list[str]:
             kept = ("item.exact", "item.majority", "constant.majority", "item.kappa", "item.alpha_change")
             shown = [cell(get[k], foot, get[k].n) if k in get else NOTHING for k in kept]
             rows.append([escape_markdown(f.dimension), *shown])
-            kept = ("loo_judge.match", "loo_expert.match", "judge_minus_expert.match", "loo_constant.match")
-            ceiling.append([escape_markdown(f.dimension), *(cell(get[k], foot, get[k].n) for k in kept)])
+            beside = ("loo_judge.match", "loo_expert.match", "judge_minus_expert.match", "loo_constant.match")
+            ceiling.append([escape_markdown(f.dimension), *(cell(get[k], foot, get[k].n) for k in beside)])
         lines += [f"### {escape_markdown(judge)}", ""]
         lines += table(["Dimension", "Same", "Majority", "Constant", "Kappa", "Change of alpha"], rows)
         lines += table(["Dimension", "Judge", "Expert", "Judge minus expert", "Constant"], ceiling)

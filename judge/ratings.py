@@ -84,7 +84,7 @@ def with_schema(frame: pl.DataFrame) -> pl.DataFrame:
     """The frame with exactly the columns of RATINGS_SCHEMA; what it lacks is the default of a rating, or empty."""
     defaults = {"arm": "image_only", "sample": 0, "stage": "independent", "repeat": 0, "rubric": ""}
     missing = [pl.lit(defaults.get(k), dtype=v).alias(k) for k, v in RATINGS_SCHEMA.items() if k not in frame.columns]
-    return frame.with_columns(missing).select(list(RATINGS_SCHEMA)).cast(RATINGS_SCHEMA)
+    return frame.with_columns(missing).select(list(RATINGS_SCHEMA)).cast(RATINGS_SCHEMA)  # type: ignore[arg-type]
 
 
 def _typed(frame: pl.DataFrame, rubric: Rubric | None, rater_kind: str | None, notes: list[str]) -> pl.DataFrame:
