@@ -29,16 +29,17 @@ class Finding:
     """One kind of thing that was found.
 
     severity: leak (what is tested was seen in training, or may have been), warning (probably a fault of the data), note
-    (worth knowing). `count` of `of` things in `unit`; `at_least`: there may be more. `examples`: plain values, the
-    first EXAMPLES, every foreign text made visible.
+    (worth knowing). `count` things (`unit`) found among `of` others (`among`); `at_least`: there may be more.
+    `examples`: plain values, the first EXAMPLES, every foreign text made visible.
     """
 
     kind: str
     severity: Severity
     what: str
     count: int
-    of: int
     unit: str
+    of: int
+    among: str
     examples: tuple[dict[str, Any], ...] = ()
     at_least: bool = False
 
@@ -48,8 +49,9 @@ class Finding:
             "severity": self.severity,
             "what": self.what,
             "count": self.count,
-            "of": self.of,
             "unit": self.unit,
+            "of": self.of,
+            "among": self.among,
             "at_least": self.at_least,
             "examples": list(self.examples),
         }

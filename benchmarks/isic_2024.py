@@ -22,15 +22,13 @@ _USED = ("isic_id", "target", "malignant", "patient_id", "lesion_id", "age_appro
          "mel_thick_mm")  # fmt: skip
 
 
-def read(
-    root: str | Path, *, licence: str = "", fractions: Mapping[str, float] = SPLITS, seed: int = 0
-) -> Bundle:
+def read(root: str | Path, *, licence: str = "", fractions: Mapping[str, float] = SPLITS, seed: int = 0) -> Bundle:
     """Read ISIC 2024 below `root`: train-metadata.csv with train-image/image/, or the three files of the challenge page
     (ISIC_2024_Training_GroundTruth.csv, _Supplement.csv, and metadata.csv in ISIC_2024_Training_Input/).
 
     A case is a crop of 15 mm; splits are by patient. All but a thousand have only "Benign" for a diagnosis: they have
-    no gold name, only the tag `malignant`. Indeterminate lesions have no such tag. The columns tbp_lv_* (measured by the
-    camera) are not taken over. licence: for copies whose copyright_license was lost. InputError if the table or the
+    no gold name, only the tag `malignant`. Indeterminate lesions have no such tag. The columns tbp_lv_* (measured by
+    the camera) are not taken over. licence: for copies whose copyright_license was lost. InputError if the table or the
     pictures are not there or a column is missing.
     """
     root = Path(root)
@@ -94,4 +92,5 @@ def read(
 def _trimmed(table: Table) -> Table:
     """Only the columns that are used: the others are most of 400,000 rows."""
     columns = tuple(name for name in table.columns if name in _USED)
-    return Table(table.file, columns, table.lines, frame=table.frame.select(columns) if table.frame is not None else None)
+    frame = None if table.frame is None else table.frame.select(columns)
+    return Table(table.file, columns, table.lines, frame=frame)

@@ -20,9 +20,7 @@ _WORDS = ("benign", "malignant", "indeterminate")
 _OLD_WORDS = {"indeterminate/benign": "indeterminate", "indeterminate/malignant": "indeterminate"}
 
 
-def read(
-    root: str | Path, *, licence: str = "", fractions: Mapping[str, float] = SPLITS, seed: int = 0
-) -> Bundle:
+def read(root: str | Path, *, licence: str = "", fractions: Mapping[str, float] = SPLITS, seed: int = 0) -> Bundle:
     """Read metadata.csv and the pictures below `root`, in the archive's old or new columns.
 
     Diagnosis from diagnosis_1 to diagnosis_5 (the finest level of the term list), or from the old pair diagnosis and
@@ -32,12 +30,10 @@ def read(
     """
     return _read(Path(root), licence, fractions, seed, lesions=False, bundle=Bundle(
         "isic_archive", "1", "", "International Skin Imaging Collaboration archive (isic-archive.com)",
-        "The ISIC archive asks to cite each collection; see the tag attribution of each case", [], Path(root)))  # fmt: skip
+        "Each collection is to be cited; see the tag attribution of each case", [], Path(root)))  # fmt: skip
 
 
-def read_hiba(
-    root: str | Path, *, licence: str = "", fractions: Mapping[str, float] = SPLITS, seed: int = 0
-) -> Bundle:
+def read_hiba(root: str | Path, *, licence: str = "", fractions: Mapping[str, float] = SPLITS, seed: int = 0) -> Bundle:
     """Read the HIBA collection (Hospital Italiano de Buenos Aires, Lara 2023) of the archive: 1,616 pictures.
 
     A case is a lesion with all its pictures, dermoscopic and clinical; otherwise as `read`.
@@ -92,8 +88,8 @@ def _check(table: Table) -> None:
     levels = [name for name in (*_LEVELS, "diagnosis", "benign_malignant") if name in table.columns]
     if "isic_id" not in table.columns or not levels:
         raise InputError(
-            f"{table.file} is no metadata of the ISIC archive: isic_id and diagnosis_1 (or diagnosis, benign_malignant) "
-            f"are needed; it has {', '.join(table.columns)}"
+            f"{table.file} is no metadata of the ISIC archive: isic_id and diagnosis_1 (or diagnosis, "
+            f"benign_malignant) are needed; it has {', '.join(table.columns)}"
         )
 
 

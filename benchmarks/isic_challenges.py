@@ -55,8 +55,17 @@ def read_2019(root: str | Path, *, fractions: Mapping[str, float] = SPLITS, seed
                    "BKL is a benign keratosis or solar lentigo: any member counts."]))  # fmt: skip
 
 
-def _read(root: Path, truth: str, side: str, classes: tuple[str, ...], further: tuple[str, ...],
-          side_columns: tuple[str, ...], fractions: Mapping[str, float], seed: int, bundle: Bundle) -> Bundle:  # fmt: skip
+def _read(
+    root: Path,
+    truth: str,
+    side: str,
+    classes: tuple[str, ...],
+    further: tuple[str, ...],
+    side_columns: tuple[str, ...],
+    fractions: Mapping[str, float],
+    seed: int,
+    bundle: Bundle,
+) -> Bundle:
     found = {part: next(iter(sorted(root.rglob(truth.format(part)))), None) for part in _PARTS} if root.is_dir() else {}
     if not any(found.values()):
         find_file(root, tuple(truth.format(part) for part in _PARTS))  # says what lies there instead
@@ -84,8 +93,8 @@ def _read(root: Path, truth: str, side: str, classes: tuple[str, ...], further: 
             problems.append(Problem(truth.format("*"), 0, case_.id, f"stands in {other.split} and in {case_.split}"))
     bundle.cases = published_or_drawn(list(ids.values()), fractions, "lesion_id", seed)
     if nameless:
-        bundle.notes.append(f"No lesion is known of {nameless} training pictures (is {side.format('Training')} there?), "
-                            "so pictures of one lesion may stand in several splits.")  # fmt: skip
+        bundle.notes.append(f"No lesion is known of {nameless} training pictures ({side.format('Training')} is not "
+                            "there), so pictures of one lesion may stand in several splits.")  # fmt: skip
     unknown = sum(not case.diagnosis for case in bundle.cases)
     if unknown:
         bundle.notes.append(f"{unknown} cases are of no named class (UNK) and have no diagnosis.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -70,38 +70,51 @@ def read(root: str | Path, *, mapping: str | Path | None = None, **options: Any)
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{root} is no folder; give the folder that holds the table and the images")
-    plan = _plan(mapping, options)
+    plan = make_plan(mapping, options)
     table = read_table(_table(root, plan.table))
     roles = {role: column for role, column in plan.columns.model_dump().items() if column}
     named = [c for column in roles.values() for c in ([column] if isinstance(column, str) else column)]
     if absent := [name for name in named if name not in table.columns]:
         raise InputError(column_help(table.file, table.columns, (), absent).split(" To rename")[0])
     pictures = Pictures(root) if plan.columns.image else None
+    bundle = Bundle(plan.name, plan.version, plan.licence, plan.source, plan.citation, [], root if pictures else None)
+    rows = zip(table.lines.tolist(), table.strings().iter_rows(named=True), strict=True)
+    fill(bundle, rows, table.file, plan, pictures.find if pictures else None)
+    return bundle
+
+
+def fill(
+    bundle: Bundle,
+    rows: Iterable[tuple[int, Mapping[str, str]]],
+    file: str,
+    plan: Plan,
+    find: Callable[[str], str] | None,
+) -> None:
+    """Put the cases of (line, row of texts) into a bundle, with the rows that were left out and what to note.
+
+    find: from the text of the image column to a path, ValueError if there is no such picture; None for no pictures.
+    """
     terms = load_terms()
-    problems: list[Problem] = []
     notes: dict[str, int] = {}
     cases: dict[str, Case] = {}
-    strings = table.strings()
-    for line, row in zip(table.lines.tolist(), strings.iter_rows(named=True), strict=True):
+    for line, row in rows:
         try:
-            case = _case(row, plan, pictures, terms, notes)
+            case = _case(row, plan, find, terms, notes)
             known = cases.setdefault(identity(case.id), case)
             if known is not case:
                 cases[identity(case.id)] = _joined(known, case)
         except ValueError as error:
-            problems.append(Problem(table.file, line, row[plan.columns.id], str(error)))
-    made = list(cases.values())
+            bundle.problems.append(Problem(file, line, row[plan.columns.id], str(error)))
+    bundle.cases = list(cases.values())
     if plan.fractions:
-        made = assign_splits(made, plan.fractions, plan.split_by, plan.seed)
-    several = sum(len(case.images) > 1 for case in made)
-    lines = [f"{text} ({n} rows)" for text, n in notes.items()]
-    return Bundle(
-        plan.name, plan.version, plan.licence, plan.source, plan.citation, made, root if pictures else None,
-        problems=problems, notes=lines + ([f"{several} cases have several pictures."] if several else []),
-    )  # fmt: skip
+        bundle.cases = assign_splits(bundle.cases, plan.fractions, plan.split_by, plan.seed)
+    several = sum(len(case.images) > 1 for case in bundle.cases)
+    bundle.notes += [f"{text} ({n} rows)" for text, n in notes.items()]
+    bundle.notes += [f"{several} cases have several pictures."] if several else []
 
 
-def _plan(mapping: str | Path | None, options: Mapping[str, Any]) -> Plan:
+def make_plan(mapping: str | Path | None, options: Mapping[str, Any]) -> Plan:
+    """The mapping file (YAML, or none) with the options over it; InputError that lists everything wrong with them."""
     try:
         content = yaml.safe_load(read_text(mapping)) if mapping else {}
     except yaml.YAMLError as error:
@@ -135,7 +148,9 @@ def _table(root: Path, name: str) -> Path:
     raise InputError(f"{root} holds {names}; say which is the table: table=NAME")
 
 
-def _case(row: Mapping[str, str], plan: Plan, pictures: Pictures | None, terms: Terms, notes: dict[str, int]) -> Case:
+def _case(
+    row: Mapping[str, str], plan: Plan, find: Callable[[str], str] | None, terms: Terms, notes: dict[str, int]
+) -> Case:
     columns = plan.columns
 
     def cell(column: str) -> str:
@@ -154,9 +169,9 @@ def _case(row: Mapping[str, str], plan: Plan, pictures: Pictures | None, terms: 
              "sex": cell(columns.sex).lower()}  # fmt: skip
     tags |= {name: value for name, value in known.items() if value not in ("", None)}
     images: tuple[Image, ...] = ()
-    if pictures and (name := cell(columns.image)):
-        images = (Image(pictures.find(name), cell(columns.modality), cell(columns.body_site)),)
-    elif pictures:
+    if find and (name := cell(columns.image)):
+        images = (Image(find(name), cell(columns.modality), cell(columns.body_site)),)
+    elif find:
         raise ValueError(f"the image column '{columns.image}' is empty")
     facts = {column.replace("_", " ").capitalize(): cell(column) for column in columns.context}
     alone = len(columns.context) == 1

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from ..evaluators.terms import load_terms
 from ..judge.benchmark import CARD, CASES, check_hashes, load_card
 from ..judge.errors import InputError
-from ..judge.images import prepare
+from ..judge.images import MAX_PIXELS, reduced, stored
 from ..judge.records import Case, identity
 from ..judge.tablefile import ENDINGS, Problem
 from ..judge.tables import read_cases, read_narratives, read_ratings
 from .bundle import unknown_label
+from .parallel import in_order
 
 
 def validate(folder: str | Path) -> list[Problem]:
@@ -84,12 +86,13 @@ def split_problems(cases: Sequence[Case]) -> list[Problem]:
 def _images(folder: Path, cases: Iterable[Case]) -> list[Problem]:
     problems = []
     shown: dict[str, list[tuple[Case, str]]] = defaultdict(list)
-    for case in cases:
-        for image in case.images:
-            try:
-                shown[prepare(folder, image.path).pixel_sha256].append((case, image.path))
-            except InputError as error:
-                problems.append(Problem(CASES, 0, case.id, str(error)))
+    wanted = [(case, image.path) for case in cases for image in case.images]
+    digests = in_order(partial(_pixels, folder), (path for _, path in wanted))
+    for (case, path), found in zip(wanted, digests, strict=True):
+        if isinstance(found, InputError):
+            problems.append(Problem(CASES, 0, case.id, str(found)))
+        else:
+            shown[found].append((case, path))
     for places in shown.values():
         if len(places) < 2:
             continue
@@ -98,6 +101,14 @@ def _images(folder: Path, cases: Iterable[Case]) -> list[Problem]:
         told = ", ".join(f"{path} ({case.id})" for case, path in places[:5])
         problems.append(Problem(CASES, 0, "images", f"the same picture stands {len(places)} times{across}: {told}"))
     return problems
+
+
+def _pixels(folder: Path, path: str) -> str | InputError:
+    """The digest of a picture's pixels as a judge sees them; nothing is kept of it."""
+    try:
+        return reduced(stored(folder, path), MAX_PIXELS).pixel_sha256
+    except InputError as error:
+        return error
 
 
 def _tables(folder: Path, cases: Iterable[Case]) -> list[Problem]:

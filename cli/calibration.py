@@ -89,12 +89,8 @@ def _text(found: Calibration, checks: Sequence[IntervalCheck], deferral: dict[st
     if checks:
         covered = [(c.dimension, c.wanted, c.coverage.value, c.width.value, c.coverage.n, c.trivial) for c in checks]
         names = ("dimension", "wanted", "covered", "mean width", "n", "whole scale")
-        parts += [
-            "",
-            "Intervals per score (conformal), on cases that they had not seen:",
-            "",
-            output.table(covered, names),
-        ]
+        lead = "Intervals per score (conformal), on cases that they had not seen:"
+        parts += ["", lead, "", output.table(covered, names)]
     if deferral:
         surest = [
             (name, d["keep_all"]["value"], _at(d, 0.8), _at(d, 0.5), d["gain"]["low"], d["gain"]["high"])

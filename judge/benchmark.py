@@ -88,6 +88,10 @@ def load_benchmark(folder: str | Path) -> Benchmark:
             f"{folder / CASES} is not the file that {CARD} describes (SHA-256 {found[:8]}..., there {stated[:8]}...); "
             f"import it anew, or, if the change was meant, take 'hashes' out of {CARD} and raise 'version'"
         )
+    return _benchmark(card, folder, cases)
+
+
+def _benchmark(card: Card, folder: Path, cases: Sequence[Case]) -> Benchmark:
     fields = card.model_dump(exclude={"splits"})
     return Benchmark(**fields, root=folder, cases=tuple(cases), splits=_count_splits(cases))
 
@@ -165,7 +169,7 @@ def write_benchmark(
             raise InputError(f"case {wanted[absent[0]]}: its image {absent[0]} is not among those given "
                              f"({len(absent)} of {len(wanted)} are missing)")  # fmt: skip
         write_cases(final, draft / CASES)
-        read_cases(draft / CASES)  # what cannot be read back must not be left behind
+        written_cases = read_cases(draft / CASES)  # what cannot be read back must not be left behind
         if extra:
             extra(draft)
         sums = "".join(f"{written.get(path) or sha256_file(draft / path)}  {path}\n" for path in _files(draft))
@@ -180,7 +184,7 @@ def write_benchmark(
         sync_folder(folder.parent)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return load_benchmark(folder)
+    return _benchmark(card, folder, written_cases)
 
 
 def _check_path(path: str) -> None:
