@@ -7,14 +7,12 @@ degrees. Not found: crops of more than some percent of a side, turns by other an
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..evaluators.bootstrap import Estimate
-from ..evaluators.proportions import rate
 from ..judge.benchmark import Benchmark
 from ..judge.records import identity
 from .finding import Finding, Severity, Shown, place, some
@@ -55,7 +53,7 @@ def find_duplicates(
 ) -> Duplicates:
     """Exact and near duplicates among prints.
 
-    The limits were chosen on 436 published pictures (404 dermoscopic, 32 clinical): within 8 bits alone, 25 pairs of
+    The limits were chosen on 436 published pictures (404 dermoscopic, 32 clinical): within 8 bits alone, 23 pairs of
     different lesions (of 94,709, eight orientations) look alike; with a likeness of 0.95 asked as well, none does, and
     every copy by JPEG q30, half size, 30 % darker or turned is still found.
     """
@@ -115,13 +113,12 @@ def duplicate_findings(found: Duplicates, shown: Sequence[Shown], benches: Seque
         for kind, (severity, where) in RELATIONS.items():
             if by_kind[kind]:
                 at_least = name == "near" and found.near.cut
-                told.append(Finding(f"{name}-{kind}", severity, f"{text} {where}", len(by_kind[kind]), n, unit,
-                                    some(by_kind[kind]), at_least))  # fmt: skip
+                told.append(Finding(f"{name}-{kind}", severity, f"{text} {where}", len(by_kind[kind]), unit, n,
+                                    "pictures", some(by_kind[kind]), at_least))  # fmt: skip
     if found.even:
-        told.append(
-            Finding("even-pictures", "note", f"vary by less than {EVEN:g} grey levels: compared by their pixels only",
-                    len(found.even), n, "pictures", some(place(shown[row], benches) for row in found.even))
-        )  # fmt: skip
+        text = f"vary by less than {EVEN:g} grey levels, so they were compared by their pixels only"
+        examples = some(place(shown[row], benches) for row in found.even)
+        told.append(Finding("even-pictures", "note", text, len(found.even), "pictures", n, "pictures", examples))
     return told
 
 
@@ -131,11 +128,11 @@ def near_rows(near: NearPairs) -> Iterator[tuple[int, int, int, int, float]]:
     return zip(*(column.tolist() for column in columns), strict=True)
 
 
-def _worst(some_rows: Iterable[int], others: Sequence[int], shown: Sequence[Shown]) -> tuple[str, int, int]:
-    """The worst relation between two members, and the two; groups are small but for broken data, so a cap."""
+def _worst(some_rows: Sequence[int], others: Sequence[int], shown: Sequence[Shown]) -> tuple[str, int, int]:
+    """The worst relation between a member of one group and one of another (or the same), and the two."""
     best: tuple[int, int, int] | None = None
     ranks = {kind: rank for rank, kind in enumerate(RELATIONS)}
-    for one in tuple(some_rows)[:_MOST]:
+    for one in _telling(some_rows, shown):
         for other in _telling(others, shown):
             if one != other:
                 rank = ranks[relation(shown[one], shown[other])]
@@ -147,12 +144,9 @@ def _worst(some_rows: Iterable[int], others: Sequence[int], shown: Sequence[Show
     return tuple(RELATIONS)[rank], one, other
 
 
-_MOST = 20
-
-
 def _telling(rows: Sequence[int], shown: Sequence[Shown]) -> list[int]:
-    """A few rows of a group: the first two of each split of each benchmark, then others."""
-    if len(rows) <= _MOST:
+    """The rows of a group; of a large one (a placeholder, say) the first two of each split of each benchmark."""
+    if len(rows) <= 20:
         return list(rows)
     seen: dict[tuple[int, str], list[int]] = defaultdict(list)
     for row in rows:
@@ -160,62 +154,3 @@ def _telling(rows: Sequence[int], shown: Sequence[Shown]) -> list[int]:
         if len(held) < 2:
             held.append(row)
     return [row for held in seen.values() for row in held]
-
-
-@dataclass(frozen=True)
-class Novelty:
-    """What one benchmark has that the others have not.
-
-    `seen_exact`, `seen_near`: its pictures that stand in another benchmark, pixel for pixel, or nearly; `new`: the
-    share of its pictures that were read and do neither (patients together); None without another benchmark to compare.
-    """
-
-    benchmark: str
-    pictures: int
-    seen_exact: int
-    seen_near: int
-    new: Estimate
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "benchmark": self.benchmark, "pictures": self.pictures, "seen_exact": self.seen_exact,
-            "seen_near": self.seen_near, "new": self.new.to_dict(),
-        }  # fmt: skip
-
-
-def picture_novelty(
-    found: Duplicates, shown: Sequence[Shown], read: np.ndarray, benches: Sequence[Benchmark]
-) -> list[Novelty]:
-    """For each benchmark the share of its pictures that no other one holds; `read` (n,): pictures that were read."""
-    exact, near = np.zeros(len(shown), bool), np.zeros(len(shown), bool)
-    owner = np.array([picture.bench for picture in shown], dtype=np.int64)
-
-    def mark(rows: np.ndarray, others: np.ndarray, where: np.ndarray) -> None:
-        held = set(owner[others].tolist())
-        for row in rows.tolist():
-            where[row] |= bool(held - {int(owner[row])})
-
-    for group in found.exact:
-        mark(np.array(group), np.array(group), exact)
-    for first, second, *_ in near_rows(found.near):
-        one, other = np.array(found.members(first)), np.array(found.members(second))
-        mark(one, other, near)
-        mark(other, one, near)
-    result = []
-    for number, bench in enumerate(benches):
-        rows = np.flatnonzero((owner == number) & read)
-        patients: dict[str, int] = {}
-        cluster = [patients.setdefault(_patient(shown[row]), len(patients)) for row in rows.tolist()]
-        fresh = ~(exact | near)[rows]
-        alone = len(benches) == 1
-        new = Estimate(None, len(rows), reason="no other benchmark") if alone else rate(fresh, cluster, what="picture")
-        result.append(Novelty(bench.name, len(rows), int(exact[rows].sum()), int((near & ~exact)[rows].sum()), new))
-    return result
-
-
-def _patient(picture: Shown) -> str:
-    case = picture.case
-    return f"patient {identity(case.patient_id)}" if case.patient_id else f"case {identity(case.id)}"
-
-
-Progress = Callable[[int, int], None]

@@ -1,8 +1,8 @@
 """Near duplicates among a million hashes: every pair within a Hamming distance, found by three bands of each hash.
 
-Two 64-bit hashes within distance d agree in one of three bands but for d // 3 bits or fewer, so looking up each band with
-so few bits changed finds every such pair (multi-index hashing; Norouzi, Punjani, Fleet 2012): nothing is missed, little
-is compared.
+Two 64-bit hashes within distance d differ in one of three bands by d // 3 bits at most, so looking up each band with so
+few bits changed finds every such pair (multi-index hashing; Norouzi, Punjani, Fleet 2012): nothing is missed, little is
+compared.
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ def near_pairs(
     if len(found) > max_pairs:
         found, cut = np.sort(found, order="likeness")[-max_pairs:], True
     found = found[np.lexsort((found["second"], found["first"], -found["likeness"]))]
-    return NearPairs(*(found[name].copy() for name in _PAIR.names or ()), compared, cut)
+    return NearPairs(
+        found["first"], found["second"], found["turn"], found["distance"], found["likeness"], compared, cut
+    )
 
 
 _PAIR = np.dtype(

@@ -91,6 +91,33 @@ def data_faults(
         write_faults(bench, source, out, seed, as_json)
 
 
+@data_app.command("audit")
+def data_audit(
+    folders: Annotated[list[Path], typer.Argument(help="One or more benchmark folders.")],
+    sheet: Annotated[
+        Path | None, typer.Option(help="Write the worst pairs side by side (.png, .jpg); it shows patients.")
+    ] = None,
+    quality: Annotated[
+        Path | None, typer.Option(help="Measure every picture's quality and write the table (.csv, .parquet).")
+    ] = None,
+    max_distance: Annotated[
+        int | None, typer.Option(min=0, max=11, help="Bits of 64 within which hashes are looked up (default 8).")
+    ] = None,
+    least_likeness: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Correlation that a near duplicate needs (default 0.95).")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Pictures read at a time (default: one per core, at most 8).")
+    ] = None,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:
+    """Duplicates, leaks, labels that conflict, who is missing, what is new. Exit code 5 if something leaks."""
+    from .auditing import audit_benchmarks
+
+    audit_benchmarks(folders, max_distance, least_likeness, sheet, quality, threads, as_json)
+
+
 @data_app.command("validate")
 def data_validate(folder: Path, as_json: Json = False) -> None:
     """Everything that is wrong with a benchmark folder, all at once."""

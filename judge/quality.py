@@ -36,11 +36,12 @@ class Quality:
     contrast), less the 20 s^2 that noise of standard deviation s gives; no unit, about 0 to 2, 0 or less where all
     fine detail is noise. exposure: mean grey of the sRGB values, 0 (black) to 1; darker skin lies lower by nature.
     clipped: share of pixels with grey of 250 or more of 255, burnt out, 0 to 1; black ones are left to exposure, since
-    lesions and the rim of a dermoscope are black. contrast: standard deviation of grey, 0 to 0.5 (Peli 1990). noise: standard deviation in grey levels of 255 (Immerkaer 1996), median over
-    tiles; fine texture counts as noise. resolution: shorter side in pixels, as stored. skin: share of pixels that are
-    redder than green and not violet, 0 to 1: holds for all skin types, and for wood. framing: share of the picture
-    taken by what stands out from its margin (Otsu 1979 on the distance to the margin's median colour), 0 to 1.
-    cut: share of the outline of the picture that this region covers, 0 to 1.
+    lesions and the rim of a dermoscope are black. contrast: standard deviation of grey, 0 to 0.5 (Peli 1990). noise:
+    standard deviation in grey levels of 255 (Immerkaer 1996), median over tiles; fine texture counts as noise.
+    resolution: shorter side in pixels, as stored. skin: share of pixels that are redder than green and not violet, 0 to
+    1: holds for all skin types, and for wood. framing: share of the picture taken by what stands out from its margin
+    (Otsu 1979 on the distance to the margin's median colour), 0 to 1. cut: share of the outline of the picture that
+    this region covers, 0 to 1.
     """
 
     sharpness: float | None
@@ -112,7 +113,7 @@ def _smaller(image: Image.Image, side: int) -> Image.Image:
 
 
 def _noise(grey: np.ndarray) -> float:
-    """Standard deviation of the noise, (h, w) grey levels: sqrt(pi/2) / 6 times the mean of |I * N| (Immerkaer 1996)."""
+    """Standard deviation of the noise in (h, w) grey levels: sqrt(pi/2)/6 times the mean |I * N| (Immerkaer 1996)."""
     # N = [[1, -2, 1], [-2, 4, -2], [1, -2, 1]] is this second difference along both axes.
     down = grey[:-2] - 2 * grey[1:-1] + grey[2:]
     both = down[:, :-2] - 2 * down[:, 1:-1] + down[:, 2:]
@@ -120,7 +121,7 @@ def _noise(grey: np.ndarray) -> float:
 
 
 def _tile_noise(image: Image.Image) -> float:
-    """Median over up to 4 x 4 tiles of the stored pixels: cheap on any size, and a hairy or scaly part does not rule."""
+    """Median over up to 4 x 4 tiles of the stored pixels: cheap on any size, and a hairy or scaly part is outvoted."""
     (across, wide), (down, high) = (_places(side) for side in image.size)
     tiles = [image.crop((x, y, x + wide, y + high)) for y in down for x in across]
     return float(np.median([_noise(np.asarray(tile.convert("L"), dtype=np.float32)) for tile in tiles]))
@@ -140,7 +141,7 @@ def _colours(image: Image.Image) -> np.ndarray:
 
 
 def _skin(colours: np.ndarray) -> float:
-    # Blood and melanin leave skin of every type redder than green; brightness does not enter, so dark skin counts alike.
+    # Blood and melanin leave skin of every type redder than green; brightness does not enter, so dark skin counts too.
     red, green, blue = colours[..., 0], colours[..., 1], colours[..., 2]
     return float(((red - green >= 3) & (green - blue >= -40)).mean())
 
@@ -150,21 +151,27 @@ def _framing(colours: np.ndarray) -> tuple[float | None, float | None, str]:
     luma = colours @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
     points = np.stack([luma, 1.13 * (colours[..., 2] - luma), 1.43 * (colours[..., 0] - luma)], axis=-1)  # Y, 2Cb, 2Cr
     height, width = luma.shape
-    margin = np.ones((height, width), dtype=bool)
-    depth = max(1, round(0.08 * min(height, width)))
-    margin[depth : height - depth, depth : width - depth] = False
-    lit = luma >= _BLACK  # the black rim of a dermoscope is no margin
-    if (margin & lit).sum() < 0.2 * margin.sum():
-        return None, None, "the margin of the picture is black"
-    distance = np.linalg.norm(points - np.median(points[margin & lit], axis=0), axis=-1)
+    lit = _eroded(luma >= _BLACK, 1, outside=True)  # the black rim of a dermoscope, and where it blends, is no margin
+    if lit.mean() < 0.2:
+        return None, None, "the picture is mostly black"
+    margin = lit & ~_eroded(lit, max(1, round(0.08 * min(height, width))), outside=False)
+    distance = np.linalg.norm(points - np.median(points[margin], axis=0), axis=-1)
     padded = np.pad(distance, 1, mode="edge")
-    distance = sum(padded[y : y + height, x : x + width] for y in range(3) for x in range(3)) / 9
+    distance = np.mean([padded[y : y + height, x : x + width] for y in range(3) for x in range(3)], axis=0)
     threshold = _otsu(distance[lit])
     if threshold is None:
         return None, None, "the picture is one even colour"
     region = (distance > threshold) & lit
     outline = np.concatenate([region[0], region[-1], region[1:-1, 0], region[1:-1, -1]])
     return float(region.mean()), float(outline.mean()), ""
+
+
+def _eroded(area: np.ndarray, depth: int, outside: bool) -> np.ndarray:
+    """The area without its outermost `depth` pixels; `outside`: whether what lies beyond the picture belongs to it."""
+    for _ in range(depth):
+        padded = np.pad(area, 1, constant_values=outside)
+        area = area & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return area
 
 
 def _otsu(values: np.ndarray) -> float | None:
@@ -235,7 +242,9 @@ def _read_limits(path: Path) -> dict[str, Limits]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"cannot read the limits of picture quality, {path}: {error}") from error
     if not isinstance(content, dict) or not content:
-        raise InputError(f"{path}: a mapping of measures is needed, such as sharpness: {{below: [0.006, 0.002], why: ..}}")
+        raise InputError(
+            f"{path}: a mapping of measures is needed, such as sharpness: {{below: [0.006, 0.002], why: ..}}"
+        )
     if unknown := [name for name in content if name not in MEASURES]:
         raise InputError(f"{path}: unknown measure '{unknown[0]}'; known: {', '.join(MEASURES)}")
     try:

@@ -40,7 +40,7 @@ def noisy(picture, sigma, seed=0):
 
 
 def test_sharpness_of_a_wave():
-    """The Laplacian of a wave of period p is the wave times 2 cos(2 pi / p) - 2, and Immerkaer's mask does not see it."""
+    """The Laplacian of a wave of period p is the wave times 2 cos(2 pi / p) - 2; Immerkaer's mask does not see it."""
     wave = 128 + 100 * np.sin(2 * np.pi * np.arange(256) / 8)
     found = picture_quality(grey(np.tile(wave, (256, 1))))
     assert found.sharpness == pytest.approx((2 - 2 * np.cos(np.pi / 4)) ** 2, rel=0.01)
@@ -136,7 +136,7 @@ def test_skin_of_every_tone_is_seen_and_things_are_not():
 def test_a_good_picture_is_good_on_every_skin_tone():
     """A gate on quality must not be a gate on skin."""
     tags = {tone: {quality_tag(picture_quality(lesion(tone, seed))) for seed in range(4)} for tone in SKIN_TONES}
-    assert tags == dict.fromkeys(SKIN_TONES, {"good"})
+    assert tags == {tone: {"good"} for tone in SKIN_TONES}
 
 
 def test_tags():
