@@ -23,6 +23,7 @@ from ..judge.tablefile import write_jsonl
 from ..judge.tables import write_narratives
 from .arms import ARMS, WITH_CONTEXT, View, check_arms, within
 from .candidate_prompts import CandidatePrompt
+from .degraded_pictures import source_path
 from .generation import Item, Work
 from .side_by_side import Purse, spent_of
 from .structured import answer_schema
@@ -94,7 +95,7 @@ def generate(
         "samples": samples,
         "prompt": prompt.id,
         "schema": hash_value(answer_schema())[:16] if structured else None,
-        "texts": hash_value([[i.key, i.view.context] for i in items if i.sample == 0])[:16],
+        "texts": hash_value([[i.key, i.view.context, list(i.view.flags)] for i in items if i.sample == 0])[:16],
         "pictures": _pictures_hash(items, root),
         **(config or {}),
     }
@@ -199,6 +200,7 @@ def _pictures_hash(items: Sequence[Item], root: Path) -> str:
     known: dict[str, str] = {}
     for _, path in shown:
         if path not in known:
-            inside = (root / path).resolve().is_relative_to(root.resolve()) and (root / path).is_file()
-            known[path] = sha256_file(root / path) if inside else "unreadable"
+            file = root / source_path(path)
+            inside = file.resolve().is_relative_to(root.resolve()) and file.is_file()
+            known[path] = sha256_file(file) if inside else "unreadable"
     return hash_value([[case_id, path, known[path]] for case_id, path in shown])[:16]

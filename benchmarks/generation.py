@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 from ..judge.calls.budget import Budget, estimate
 from ..judge.calls.chat import CallsStopped, Request
-from ..judge.calls.pictures import PictureSettings, sent
+from ..judge.calls.pictures import PictureSettings
 from ..judge.calls.pump import Outcome
 from ..judge.records import Case
 from ..judge.run import Run
 from .arms import View
 from .candidate_prompts import CandidatePrompt
+from .degraded_pictures import sent
 from .shelf import Shelf
 from .side_by_side import Lead, Purse, Source, side_by_side, spent_of
 from .structured import answer_schema

@@ -12,6 +12,7 @@ from ..judge.errors import BusyError, InputError, MissingExtra
 from . import output
 from .data_verbs import data_app
 from .expert_verbs import agree, calibrate, plan, rate_app
+from .gap_verb import gap
 from .generate_verb import generate
 from .options import Config, Folder, Json, Limit, Map, Seed, pairs
 from .score_verb import score
@@ -121,6 +122,7 @@ def ladder(
     run_ladder(recipe, out, data, cases, test_seed, seeds, dry_run, as_json)
 
 
+app.command()(gap)
 app.command()(agree)
 app.command()(calibrate)
 app.command()(plan)

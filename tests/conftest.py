@@ -49,6 +49,16 @@ def refuse_network(event: str, arguments: tuple[object, ...]) -> None:
 sys.addaudithook(refuse_network)
 
 
+@pytest.fixture(autouse=True)
+def own_allow_list():
+    """Commands set the process's list of hosts; a test leaves it as it was."""
+    from dermjudge.judge.calls import guard
+
+    before = guard._rules
+    yield
+    guard._switch(before)
+
+
 @pytest.fixture(scope="session")
 def project_files() -> list[Path]:
     """Every file that belongs to the project (tracked, or new and not ignored), relative to the root."""

@@ -8,8 +8,8 @@ import doctest
 import json
 import os
 import re
-import socket
 import shutil
+import socket
 import subprocess
 import sys
 import sysconfig

@@ -871,7 +871,7 @@ def test_alternative_annotator(name, epsilon):
 def test_the_noise_of_floats_orders_nothing():
     """Means over three repeats that are equal on paper: with many distinct scores ranks must tie them all the same."""
     assert compare([0.1 + 0.2, 0.3, 0.9], [1, 2, 3])["kendall_tau_b"] == pytest.approx(2 / math.sqrt(6))
-    rows = rows_of(seed=20, cases=60, judge_step=0.2, judge_repeats=3, missing=0.0, spread=2.0)
+    rows = rows_of(seed=20, cases=80, judge_step=0.2, judge_repeats=3, missing=0.0, spread=2.0)
     assert len({round(v, 9) for v in read(rows, range(6), "Accuracy", "judge")[1].values()}) > 64
     found = agree(frame_of(rows), range(6), resamples=1).of("judge", "Accuracy")
     assert differing(found.results, judge_statistics(rows, range(6), "Accuracy", "judge")) == {}

@@ -8,7 +8,7 @@ from scipy import stats
 from dermjudge.evaluators.agreement import agree
 from dermjudge.evaluators.bootstrap import cluster_weights, resample
 from dermjudge.evaluators.judge_cell import JudgeCell
-from dermjudge.evaluators.rater_level import REDRAWN, rater_weights, redrawn_experts
+from dermjudge.evaluators.rater_level import REDRAWN, rater_weights, redrawn_experts, stretched
 from dermjudge.evaluators.ratings import read_panel
 from dermjudge.evaluators.reliability import icc, krippendorff_alpha
 from dermjudge.evaluators.statistics import compare
@@ -65,11 +65,39 @@ def test_planted_bias_of_experts_widens_the_interval_as_it_must():
     wider = found.experts_like_these.results["item.bias"]
     assert wider.low < found["item.bias"].low < found["item.bias"].high < wider.high
     assert wider.value == found["item.bias"].value
-    # The mean of six experts drawn with replacement has variance (mean squared deviation) / 6.
-    assert width(wider) == pytest.approx(2 * 1.96 * bias.std() / np.sqrt(6), rel=0.12)
+    # Student's interval for the mean of six biases, next to which the cases are nothing.
+    assert width(wider) == pytest.approx(2 * stats.t.ppf(0.975, 5) * bias.std(ddof=1) / np.sqrt(6), rel=0.05)
     assert width(found["item.bias"]) < width(wider) / 5
     assert found.experts_like_these.experts == 6
     json.dumps(result.to_dict(), allow_nan=False)
+
+
+def test_draws_are_stretched_to_student_and_no_further():
+    rng = np.random.default_rng(0)
+    cases, experts = rng.normal(0, 0.1, 20_000), rng.normal(0, 1, 20_000)
+    for among, freedom in ((0.0, 10**6), (1.0, 2)):
+        drawn = stretched(3.0, 3 + cases + among * experts, 3 + cases, 3, 10**6, 0.05)
+        half = stats.t.ppf(0.975, freedom) * np.sqrt(0.1**2 + among * 3 / 2)
+        assert np.quantile(drawn, [0.025, 0.975]) == pytest.approx([3 - half, 3 + half], rel=0.04)
+    # Of both together: Satterthwaite's degrees of freedom lie between.
+    drawn = stretched(3.0, 3 + cases + 0.1 * experts, 3 + cases, 3, 51, 0.05)
+    over, among = 0.1**2, 0.1**2 * 3 / 2
+    half = stats.t.ppf(0.975, (over + among) ** 2 / (over**2 / 50 + among**2 / 2)) * np.sqrt(over + among)
+    assert np.quantile(drawn, [0.025, 0.975]) == pytest.approx([3 - half, 3 + half], rel=0.04)
+    same = np.full(5, 3.0)
+    assert stretched(3.0, same, same, 2, 60, 0.05).tolist() == same.tolist()
+
+
+def test_only_what_is_linear_in_the_experts_is_stretched(simulate):
+    frame = simulate()
+    found = agree(frame, LEVELS, resamples=300, seed=4, resample_raters=True).of("j0", "d0")
+    panel = read_panel(frame, LEVELS)
+    built = JudgeCell(panel, 0, 0, np.ones(len(panel.case), bool))
+    wider, draws = redrawn_experts(panel, built, 300, 4), resample([built.cell], panel.n_clusters, 300, 4)[0]
+    for name in REDRAWN:
+        plain = wider[name] - np.mean(wider[name] - draws[name])
+        grown = width(found.experts_like_these.results[name]) / np.diff(np.quantile(plain, [0.025, 0.975]))[0]
+        assert grown > 1.5 if name in ("item.bias", "item.loa_low", "item.loa_high") else grown == pytest.approx(1)
 
 
 def test_the_value_stays_inside_its_interval():

@@ -89,8 +89,8 @@ def test_a_demo_fits_a_terminal_and_comes_in_order() -> None:
     markdown, _ = write_report(**sections(60), synthetic=True, demonstration=True)
     assert max(width(line) for line in markdown.splitlines()) <= WIDTH
     assert re.findall(r"^## (.*)$", markdown, re.MULTILINE) == [
-        "Leaderboard by the judge", "The same by the text-only judge", "Does the score answer to the picture?",
-        "Top-k diagnosis", "Triage", "Judge beside experts", "Notes",
+        "Licence", "Leaderboard by the judge", "The same by the text-only judge",
+        "Does the score answer to the picture?", "Top-k diagnosis", "Triage", "Judge beside experts", "Notes",
     ]  # fmt: skip
     top = markdown.split("\n## ")[0]
     facts = [
