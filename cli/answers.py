@@ -44,7 +44,7 @@ def evaluate_answers(
     else:
         asked = list(load_questions(benchmark.name).questions)
         output.say(f"{path} is not there; the shipped table of {benchmark.name} stands in, which knows "
-                   f"{len(asked)} of {load_questions(benchmark.name).count} questions")  # fmt: skip
+                   f"{len(asked)} of {load_questions(benchmark.name).size} questions")  # fmt: skip
     answers = read_answers(given, columns or None, system or given.stem)
     clusters = {case.id: cluster(case) for case in benchmark.cases}
     result = score_answers(gold, answers, asked, clusters, diagnoses=diagnoses, resamples=resamples, seed=seed)

@@ -10,6 +10,7 @@ import typer
 
 from ..judge.errors import BusyError, InputError, MissingExtra
 from . import output
+from .answers_verb import answers
 from .data_verbs import data_app
 from .expert_verbs import agree, calibrate, plan, rate_app
 from .gap_verb import gap
@@ -62,6 +63,7 @@ def evaluate(
     explain: Annotated[
         Path | None, typer.Option(help="Write what matched what, per narrative (.csv, .jsonl, .parquet).")
     ] = None,
+    by: Annotated[str, typer.Option(help="Also by subgroup: fitzpatrick,age,sex,site,... or all.")] = "",
     limit: Limit = None,
     seed: Seed = 0,
     column_map: Map = None,
@@ -69,9 +71,9 @@ def evaluate(
     config: Config = None,
 ) -> None:
     """Top-k diagnosis and triage of narratives against the gold of the benchmark."""
-    from .scoring import evaluate_narratives
+    from .evaluating import evaluate_narratives
 
-    evaluate_narratives(bench, narratives, k, cut, terms, explain, limit, seed, pairs(column_map), as_json)
+    evaluate_narratives(bench, narratives, k, cut, terms, explain, by, limit, seed, pairs(column_map), as_json)
 
 
 @app.command()
@@ -122,6 +124,7 @@ def ladder(
     run_ladder(recipe, out, data, cases, test_seed, seeds, dry_run, as_json)
 
 
+app.command()(answers)
 app.command()(gap)
 app.command()(agree)
 app.command()(calibrate)

@@ -274,50 +274,6 @@ def _one_text(rating: Rating, notes: Sequence[str]) -> str:
     return "\n".join([*lines, *(f"! {flag}" for flag in rating.flags), *notes]).rstrip()
 
 
-def evaluate_narratives(
-    bench: Path,
-    narratives: Path | None,
-    k: str,
-    cut: str,
-    terms: Path | None,
-    explain: Path | None,
-    limit: int | None,
-    seed: int,
-    columns: dict[str, str],
-    as_json: bool,
-) -> None:
-    from ..evaluators.diagnosis import score_diagnosis
-    from ..evaluators.narratives import read_narratives as read_narratives_of
-    from ..evaluators.terms import load_terms
-    from ..evaluators.triage import score_triage
-
-    try:
-        ks = tuple(sorted({int(part) for part in k.split(",")}))
-    except ValueError:
-        ks = ()
-    if not ks or ks[0] < 1:
-        raise InputError(f"--k takes whole numbers of 1 or more, such as 1,3,5, not '{k}'")
-    benchmark, texts = load_pair(bench, narratives, limit, columns)
-    known = load_terms(terms)
-    parsed = read_narratives_of(texts, known)  # each text is read once for both
-    top = score_diagnosis(benchmark.cases, texts, known, ks, seed=seed, parsed=parsed)
-    calls = score_triage(benchmark.cases, texts, cut=cut, terms=known, seed=seed, parsed=parsed)
-    if explain:
-        import polars as pl
-
-        from ..judge.tablefile import write_frame
-
-        rows = top.rows
-        if explain.suffix == ".csv":  # a cell holds one text
-            lists = [name for name, kind in rows.schema.items() if kind == pl.List(pl.String)]
-            rows = rows.with_columns(pl.col(name).list.join("; ") for name in lists)
-        write_frame(rows, explain)
-    result = {"benchmark": benchmark.name, "diagnosis": top.to_dict(), "triage": calls.to_dict()}
-    from .reporting import evaluation_text
-
-    output.emit(result, as_json, lambda: evaluation_text(top, calls))
-
-
 def verify_folder(folder: Path, as_json: bool) -> None:
     from ..judge.verify import verify_run
 

@@ -317,3 +317,11 @@ def test_three_dimensions_on_one_to_four_pass_the_whole_journey(capsys, bench, t
     )
     assert code == 0, err
     assert {d["dimension"] for d in json.loads(out)["judges"]} == set(names)
+
+
+def test_evaluate_by_subgroup_names_what_there_is(capsys, bench):
+    code, _, err = call(capsys, "evaluate", bench, "--by", "colour")
+    assert code == 2 and "the cases have no 'colour'" in err
+    code, out, err = call(capsys, "evaluate", bench, "--by", "diagnosis_group", "--json")
+    assert code == 0, err
+    assert json.loads(out)["subgroups"]
