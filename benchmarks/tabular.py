@@ -211,6 +211,3 @@ def _joined(one: Case, other: Case) -> Case:
     if not other.images or other.images[0].path in {image.path for image in one.images}:
         raise ValueError("stands already on an earlier row with the same picture")
     return replace(one, images=one.images + other.images)
-
-
-

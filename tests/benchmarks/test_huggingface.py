@@ -22,7 +22,7 @@ datasets = pytest.importorskip("datasets")
 
 @pytest.fixture(autouse=True)
 def closed(monkeypatch, tmp_path_factory):
-    """No connection may be tried, with the library's own switch for that left open; it swallows what it cannot reach."""
+    """No connection may be tried, with the library's own switch for that left open; it swallows failures."""
     tried = []
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", True)
