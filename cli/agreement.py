@@ -33,6 +33,7 @@ class Asked(NamedTuple):
     everything: bool
     resample_raters: bool
     keep_out_of_range: bool
+    target: str
     resamples: int
     seed: int
 
@@ -44,6 +45,8 @@ def agree_files(
     words = load_rubric(rubric)
     frame = read_files(ratings, words, columns, rater_kind, off_scale=asked.keep_out_of_range)
     experts = frame.filter(pl.col("rater_kind") == "expert")["score"].is_not_null().any()
+    if experts and asked.target != "mean":
+        frame = _on_consensus(frame, words, asked)
     result, text, passed = _with_experts(ratings, frame, words, asked) if experts else _without(frame, words, asked)
     output.emit(result, as_json, lambda: "\n".join(text))
     if asked.gate and not passed:
@@ -111,10 +114,19 @@ def _with_experts(
         result["judges_compared"] = [c.to_dict() for c in compared]
         text += judge_comparison_section(compared)
     if asked.everything:
-        text += agreement_tables(found)
+        text += [*agreement_tables(found), *_leniency(frame, levels, cluster, asked, result)]
     else:
         text += ["", "Every statistic, and the alternative annotator test in full: --all."]
     return result, text, passed
+
+
+def _on_consensus(frame: pl.DataFrame, rubric: Rubric, asked: Asked) -> pl.DataFrame:
+    """The judges' ratings beside one consensus of the experts; it has no ceiling, being one rater."""
+    from ..evaluators.rater_models import consensus
+    from ..judge.ratings import with_schema
+
+    told = consensus(frame, rubric.scale.levels, asked.target, clusters_of(asked.bench))
+    return pl.concat([with_schema(frame.filter(pl.col("rater_kind") == "judge")), with_schema(told)])
 
 
 def _without(frame: pl.DataFrame, rubric: Rubric, asked: Asked) -> tuple[dict[str, Any], list[str], bool]:
@@ -177,6 +189,22 @@ def _subgroups(
         lines += subgroup_section(gaps)
         found[name] = gaps.to_dict()
     return lines, found
+
+
+def _leniency(
+    frame: pl.DataFrame, levels: Sequence[int], cluster: Any, asked: Asked, result: dict[str, Any]
+) -> list[str]:
+    """How lenient each expert is, where they have names and share narratives."""
+    from ..evaluators.agreement_tables import leniency_table
+    from ..evaluators.rater_models import additive_model
+
+    try:
+        models = additive_model(frame, levels, cluster, asked.resamples, asked.seed)
+    except InputError as error:
+        result["rater_bias"] = {"reason": str(error)}
+        return []
+    result["rater_bias"] = [model.to_dict() for model in models]
+    return leniency_table(models)
 
 
 def _pairs(frame: pl.DataFrame, levels: Sequence[int], names: Sequence[str], cluster: Any, asked: Asked) -> list[Any]:

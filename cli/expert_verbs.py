@@ -34,6 +34,9 @@ def agree(
     keep_out_of_range: Annotated[
         bool, typer.Option("--keep-out-of-range", help="Use scores off the scale, to reproduce a publication.")
     ] = False,
+    target: Annotated[
+        str, typer.Option(help="Of the experts: mean, or one consensus: median, additive, dawid-skene.")
+    ] = "mean",
     resamples: Annotated[int, typer.Option(min=100)] = 2000,
     rater_kind: Annotated[str | None, typer.Option(help="expert or judge, where the files do not say.")] = None,
     seed: Seed = 0,
@@ -46,7 +49,7 @@ def agree(
 
     asked = Asked(
         judge, bench, text_only, doses, thresholds, population, by, licence, gate, everything, other_experts,
-        keep_out_of_range, resamples, seed,
+        keep_out_of_range, target, resamples, seed,
     )  # fmt: skip
     if votes:
         votes_files(ratings, pairs(column_map), asked, as_json)

@@ -9,6 +9,7 @@ from .agreement import AgreementResult, DimensionAgreement
 from .alternative import AlternativeTest
 from .bootstrap import Estimate
 from .markdown import NOTHING, Footnotes, cell, number, paragraph, table
+from .rater_models import AdditiveModel
 
 _ITEM = (
     ("Distance from the mean of the experts, scale units and shares", {
@@ -116,6 +117,19 @@ def alternative_section(judge: str, tests: Sequence[AlternativeTest]) -> list[st
     lines += [*table(head, rows), *foot.lines()]
     lines += table(["Winning rate at epsilon", *(f"{e:g}" for e in epsilons)], [c for c in curves if len(c) > 1])
     return [*lines, *paragraph(f"epsilon {tests[0].epsilon:g}; {escape_markdown(tests[0].family)}.")]
+
+
+def leniency_table(models: Sequence[AdditiveModel]) -> list[str]:
+    """Bias of each expert per dimension: positive is lenient, beside the others who rated the same narratives."""
+    foot, raters = Footnotes(), sorted({rater for model in models for rater in model.bias})
+    nothing = Estimate(None, 0, reason="rated nothing here")
+    rows = []
+    for rater in raters:
+        found = [model.bias.get(rater, nothing) for model in models]
+        rows.append([escape_markdown(rater), *(cell(one, foot, one.n) for one in found)])
+    about = "Leniency of each expert (additive rater model; biases of a dimension sum to 0, positive is lenient):"
+    head = ["Expert", *(escape_markdown(model.dimension) for model in models)]
+    return [*paragraph(about), *table(head, rows), *foot.lines()]
 
 
 def rater_level_section(result: AgreementResult) -> list[str]:

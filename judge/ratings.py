@@ -83,6 +83,9 @@ def read_ratings(
 def with_schema(frame: pl.DataFrame) -> pl.DataFrame:
     """The frame with exactly the columns of RATINGS_SCHEMA; what it lacks is the default of a rating, or empty."""
     defaults = {"arm": "image_only", "sample": 0, "stage": "independent", "repeat": 0, "rubric": ""}
+    if "state" not in frame.columns:
+        scored = pl.col("score").is_not_null()
+        frame = frame.with_columns(pl.when(scored).then(pl.lit("scored")).otherwise(pl.lit("skipped")).alias("state"))
     missing = [pl.lit(defaults.get(k), dtype=v).alias(k) for k, v in RATINGS_SCHEMA.items() if k not in frame.columns]
     return frame.with_columns(missing).select(list(RATINGS_SCHEMA)).cast(RATINGS_SCHEMA)  # type: ignore[arg-type]
 

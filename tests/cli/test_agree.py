@@ -78,9 +78,20 @@ def test_all_prints_every_statistic_and_other_experts_widen(capsys, tmp_path, le
     )
     assert code == 0, err
     for words in ("Kendall tau-b", "Gwet's AC2", "ICC(A,1)", "Lower limit", "Pairs ordered alike", "RPS",
-                  "Winning rate at epsilon", "Experts like these", "Highest r possible", "QWK"):  # fmt: skip
+                  "Winning rate at epsilon", "Experts like these", "Highest r possible", "QWK",
+                  "Leniency of each expert"):  # fmt: skip
         assert words in out, words
     assert max(map(len, out.split("\n"))) <= 120
+
+
+def test_a_consensus_is_a_target_without_a_ceiling(capsys, tmp_path):
+    files = panel(tmp_path, 0.4, cases=60)
+    code, out, err = call(capsys, "agree", *files, "--target", "additive", "--resamples", 100, "--json")
+    assert code == 0, err
+    first = json.loads(out)["judges"][0]["results"]
+    assert first["item"]["mae"]["value"] < 0.6 and first["loo_judge"]["mae"]["value"] is None
+    code, _, err = call(capsys, "agree", *files, "--target", "oracle")
+    assert code == 2 and "unknown consensus method 'oracle'" in err
 
 
 def test_scores_off_the_scale_are_used_only_if_asked_for(capsys, tmp_path):
