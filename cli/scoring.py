@@ -109,9 +109,23 @@ def score_run(bench: Path | None, narratives: Path | None, asked: Asked, dry_run
     states = ", ".join(f"{count} {state}" for state, count in done.states.items())
     if done.drift:
         output.say(done.drift.note())
+    if not done.states.get("scored"):
+        text = _why_nothing(done.folder, words)
     output.emit(result, as_json, f"{text}\n{done.planned} planned scores: {states}. Written: {done.folder}/report.md")
     if not done.complete:
         raise SystemExit(output.INCOMPLETE)
+
+
+def _why_nothing(folder: Path, rubric: Rubric) -> str:
+    """Instead of a report full of empty tables: why not a single score is there."""
+    from collections import Counter
+
+    from ..judge.escape import visible
+    from ..judge.tables import read_ratings
+
+    rows = read_ratings(folder / "ratings.jsonl", rubric).select("state", "reason").iter_rows()
+    common = Counter(f"{state}: {reason}" for state, reason in rows).most_common(5)
+    return "\n".join(["Nothing was scored:", *(f"  {visible(why)} ({n} scores)" for why, n in common)])
 
 
 def score_with(

@@ -113,6 +113,14 @@ def test_names_in_texts_are_refused_or_redacted_before_anything_is_sent():
     assert without_private_words([case], [told], "send") == ([case], [told], {})
 
 
+def test_a_run_without_a_single_score_says_why_and_not_more(capsys, bench, tmp_path):
+    with FaultServer(sticky={"*": "400"}) as server:
+        code, out, _ = call(
+            capsys, "score", bench, "--judge", f"endpoint:{server.url}#tiny", "--out", tmp_path / "run", "--limit", 2
+        )
+    assert code == 4 and out.startswith("Nothing was scored:\n  api_error: ") and len(out.split("\n")) < 8
+
+
 def test_a_jury_of_two_shows_each_judges_coverage(capsys, bench, tmp_path):
     with FaultServer() as one, FaultServer(sticky={"c3": "400"}, model="other") as two:
         code, out, err = call(
