@@ -88,13 +88,22 @@ def _with_experts(
     )  # fmt: skip
     names = list(dict.fromkeys(f.judge for f in found.judges))
     result = found.to_dict() | {"licences": [], "alternative_test": {}, "judges_compared": []}
-    text, after, passed = list[str](), list[str](), bool(names)
+    licensed = [name for name in names if name != asked.text_only]
+    if asked.licence and len(licensed) != 1:
+        raise InputError(
+            f"--licence writes that of one judge; name it with --judge, of {', '.join(licensed) or 'none'}"
+        )
+    text, after, verdicts = list[str](), list[str](), list[bool]()
+    if len(names) > MOST_JUDGES:
+        text.append(
+            f"{len(names)} judges: no licences and no pairs of more than {MOST_JUDGES}; name one with --judge.\n"
+        )
     for name in names if len(names) <= MOST_JUDGES else []:
-        if name != asked.text_only:
+        if name in licensed:
             page = make_licence(ratings, frame, rubric, name, asked)
             result["licences"].append(page.to_dict())
             text += licence_section(page)
-            passed &= page.passed()
+            verdicts.append(page.passed())
             if asked.licence:
                 page.save(asked.licence)
         if asked.everything:
@@ -117,7 +126,7 @@ def _with_experts(
         text += [*agreement_tables(found), *_leniency(frame, levels, cluster, asked, result)]
     else:
         text += ["", "Every statistic, and the alternative annotator test in full: --all."]
-    return result, text, passed
+    return result, text, bool(verdicts) and all(verdicts)  # without a licence no gate opens
 
 
 def _on_consensus(frame: pl.DataFrame, rubric: Rubric, asked: Asked) -> pl.DataFrame:

@@ -3,12 +3,13 @@
 import json
 
 import numpy as np
+import polars as pl
 import pytest
 
 from dermjudge.cli.main import main
 from dermjudge.judge.records import Case, Narrative, Rating, Score
 from dermjudge.judge.rubric import load_rubric
-from dermjudge.judge.tables import write_narratives, write_ratings
+from dermjudge.judge.tables import frame_to_ratings, read_ratings, write_narratives, write_ratings
 
 RUBRIC = load_rubric("derm6")
 
@@ -63,6 +64,22 @@ def test_the_licence_stands_first_and_the_gate_opens_for_a_good_judge_only(capsy
     bad = panel(tmp_path, 2.0)
     code, out, err = call(capsys, "agree", *bad, "--thresholds", lenient, "--gate", "--resamples", 300)
     assert code == 5 and "not every dimension is licensed" in err and "report only" in out
+
+
+def test_no_gate_opens_without_a_licence(capsys, tmp_path, lenient):
+    """More judges than are licensed at once, or nobody but the text-only judge: nobody was licensed."""
+    files = panel(tmp_path, 0.3)
+    frame = pl.concat([read_ratings(files[1]).with_columns(pl.lit(f"j{k}").alias("rater")) for k in range(5)])
+    write_ratings(frame_to_ratings(frame), tmp_path / "many.jsonl")
+    many = ["agree", files[0], tmp_path / "many.jsonl", "--thresholds", lenient, "--resamples", 100]
+    code, out, _ = call(capsys, *many, "--gate")
+    assert code == 5 and out.startswith("5 judges: no licences or pairs")
+    code, out, err = call(capsys, *many, "--gate", "--judge", "j3", "--licence", tmp_path / "l.json")
+    assert code == 0, err
+    code, _, err = call(capsys, *many, "--licence", tmp_path / "l2.json")
+    assert code == 2 and "name it with --judge" in err and not (tmp_path / "l2.json").exists()
+    code, _, _ = call(capsys, "agree", *files, "--text-only", "j", "--gate", "--resamples", 100)
+    assert code == 5
 
 
 def test_without_a_probe_the_picture_dimension_is_not_licensed(capsys, tmp_path):
