@@ -11,11 +11,10 @@ from ..judge.errors import InputError
 from ..judge.records import Case
 from . import output
 from .options import pairs
+from .remote import without_private_words
 
 if TYPE_CHECKING:
     from ..benchmarks.systems import Asking, System
-
-PRIVATE = ("refuse", "redact", "send")
 
 
 class Options(NamedTuple):
@@ -81,7 +80,7 @@ def generate_narratives(bench: Path, options: Options) -> None:
     remote = [host for host in hosts if not guard.is_loopback(guard.host(host).name)]
     words: Mapping[str, str] = {}
     if remote and set(arms) & WITH_CONTEXT:
-        cases, words = _scanned(cases, options.private_words)
+        cases, _, words = without_private_words(cases, (), options.private_words)
     data = consent.data_hash(cases, root=benchmark.root if set(arms) & WITH_PICTURES else None) if remote else ""
     how = {"root": benchmark.root, "arms": arms, "samples": options.samples, "prompt": prompt,
            "structured": options.structured, "seed": options.seed, "retry": retry}  # fmt: skip
@@ -156,32 +155,6 @@ def _asking(options: Options) -> dict[str, Asking]:
             raise InputError(f"--max-images takes a number, or NAME=NUMBER for one candidate, not '{given}'")
         found[name] = replace(asking, max_images=int(number))
     return found
-
-
-def _scanned(cases: Sequence[Case], rule: str) -> tuple[Sequence[Case], Mapping[str, str]]:
-    """The cases as they may be sent to another machine, and what the tags in their contexts stand for."""
-    from collections import Counter
-
-    from ..judge.private_words import redact, scan
-
-    if rule not in PRIVATE:
-        raise InputError(f"--private-words is one of {', '.join(PRIVATE)}, not '{rule}'")
-    found = {case.id: hits for case in cases if (hits := scan(case.context))}
-    if not found or rule == "send":
-        return cases, {}
-    if rule == "refuse":
-        kinds = Counter(hit.kind for hits in found.values() for hit in hits)
-        what = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-        raise InputError(f"the contexts of {len(found)} cases hold what may name a patient ({what}), such as case "
-                         f"{', '.join(list(found)[:3])}; --private-words redact puts tags in their place (the list "
-                         "stays in the run folder), send leaves them as they are")  # fmt: skip
-    words: dict[str, str] = {}
-    changed = []
-    for case in cases:
-        text, tags = redact(case.context, case.id)
-        words |= tags
-        changed.append(replace(case, context=text))
-    return changed, words
 
 
 def _say_plan(rows: list[dict[str, Any]], remote: Sequence[str], data: str, as_json: bool) -> None:

@@ -103,9 +103,12 @@ class Remote:
         return require(hosts, list(self.consent), data_hash(cases, narratives, root=root))
 
     def remote_hosts(self, specs: Sequence[str]) -> list[str]:
-        from ..judge.calls.guard import is_loopback
+        """Every host but this machine that would see the data, a proxy included."""
+        from ..judge.calls.guard import is_loopback, url_host
 
-        names = [*(h for spec in specs for h in self.hosts(spec))]
+        names = [h for spec in specs for h in self.hosts(spec)]
+        if names and self.proxy:
+            names.append(url_host(self.proxy).name)
         return sorted({name for name in names if not is_loopback(name)})
 
     def consent_template(

@@ -16,6 +16,7 @@ from . import output
 from .remote import Remote, is_remote, without_private_words
 
 if TYPE_CHECKING:
+    from ..judge.calls.budget import Spent
     from ..judge.score import Scored
 
 
@@ -61,9 +62,12 @@ class Asked(NamedTuple):
 
 def score_run(bench: Path | None, narratives: Path | None, asked: Asked, dry_run: bool, as_json: bool) -> None:
     from ..evaluators.families import check_judge
+    from ..evaluators.jury import HOWS
+    from ..evaluators.repeats import judge_noise
     from ..judge.backends import KNOWN
     from ..judge.records import STATES
     from ..judge.run import add_exports
+    from ..judge.tables import read_ratings
 
     if not asked.judges:
         raise InputError(f"name the judge with --judge; known: {KNOWN}")
@@ -71,6 +75,8 @@ def score_run(bench: Path | None, narratives: Path | None, asked: Asked, dry_run
         raise InputError(f"--retry: unknown state '{wrong[0]}'; there are {', '.join(STATES)}")
     if len(asked.judges) > 1 and (asked.calibration or asked.licence):
         raise InputError("--calibration and --licence are of one judge; a jury has neither")
+    if len(asked.judges) > 1 and asked.jury not in HOWS:
+        raise InputError(f"--jury is one of {', '.join(HOWS)}, not '{asked.jury}'")
     words = load_rubric(asked.rubric)
     benchmark, texts = load_pair(bench, narratives, asked.limit, asked.columns)
     systems = {n.system for n in texts}
@@ -93,7 +99,7 @@ def score_run(bench: Path | None, narratives: Path | None, asked: Asked, dry_run
     from .reporting import report_run, to_json
 
     if private:  # stays in the run folder: what the tags in the texts that were sent stand for
-        add_exports(done.folder, {"private_words.json": to_json(private)})
+        add_exports(done.folder, {"redactions.json": to_json(private)})
     text, report = report_run(
         done.folder, benchmark, texts, words, opened, asked.seed, asked.calibration, asked.review_at, asked.licence
     )
@@ -109,6 +115,12 @@ def score_run(bench: Path | None, narratives: Path | None, asked: Asked, dry_run
     states = ", ".join(f"{count} {state}" for state, count in done.states.items())
     if done.drift:
         output.say(done.drift.note())
+    if asked.repeats > 1:
+        noise = judge_noise(read_ratings(done.folder / "ratings.jsonl", words))
+        result["judge_noise"] = [n.to_dict() for n in noise]
+        rows = [(n.dimension, n.items, n.sd, n.icc_1, n.identical) for n in noise]
+        head = ("dimension", "narratives", "SD within", "ICC(1)", "identical")
+        text += f"\nThe judge's own noise, {asked.repeats} ratings each:\n\n{output.table(rows, head)}\n"
     if not done.states.get("scored"):
         text = _why_nothing(done.folder, words)
     output.emit(result, as_json, f"{text}\n{done.planned} planned scores: {states}. Written: {done.folder}/report.md")
@@ -139,14 +151,13 @@ def score_with(
 ) -> tuple[Scored, Any]:
     """One run of one judge."""
     from ..judge.backends import open_judge
-    from ..judge.backends.spending import spent_before
     from ..judge.manifest import hash_value
     from ..judge.score import score
 
     more: dict[str, Any] = {}
     if is_remote(spec):
         remote = asked.remote
-        budget = remote.budget(spec, spent_before(out, remote.price(spec)))
+        budget = remote.budget(spec, _spent(out, asked))
         more = asked.asking | {"route": remote.route(spec), "pace": remote.pace(), "budget": budget}
     opened = open_judge(spec, rubric, batch_size=asked.batch_size, critique=asked.critique, **more)
     for note in opened.notes:
@@ -169,6 +180,24 @@ def score_with(
             progress=tick,
         )
     return done, opened
+
+
+def _spent(out: Path, asked: Asked) -> Spent:
+    """What was spent so far: in the run folder `out`, or by the whole jury, which shares one budget."""
+    from ..judge.backends.spending import spent_before
+    from ..judge.calls.budget import Spent
+
+    folders = (
+        {asked.out / slug(spec): spec for spec in asked.judges} if len(asked.judges) > 1 else {out: asked.judges[0]}
+    )
+    parts = [spent_before(folder, asked.remote.price(spec)) for folder, spec in folders.items() if is_remote(spec)]
+    money = [part.money for part in parts]
+    return Spent(
+        sum(part.calls for part in parts),
+        sum(part.tokens for part in parts),
+        None if None in money else sum(m for m in money if m is not None),
+        sum(part.guessed for part in parts),
+    )
 
 
 def _foretell(benchmark: Benchmark, texts: Sequence[Narrative], rubric: Rubric, asked: Asked, as_json: bool) -> None:

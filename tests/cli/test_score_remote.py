@@ -134,6 +134,36 @@ def test_a_jury_of_two_shows_each_judges_coverage(capsys, bench, tmp_path):
     assert "Alone missing" in (tmp_path / "jury" / "report.md").read_text()
 
 
+def test_repeats_show_the_judges_own_noise(capsys, bench, tmp_path):
+    with FaultServer() as server:
+        code, out, err = call(
+            capsys, "score", bench, "--judge", f"endpoint:{server.url}#tiny", "--repeat", 2, "--out", tmp_path / "run",
+            "--limit", 8, "--json",
+        )  # fmt: skip
+    assert code == 0 and len(server.log) == 16, err
+    noise = json.loads(out)["judge_noise"]
+    # This server says the same every time.
+    assert len(noise) == 6 and all(n["items"] == 8 and n["sd"] == 0 and n["identical"] == 1 for n in noise)
+
+
+def test_a_jury_shares_one_budget_and_a_bad_option_costs_nothing(capsys, bench, tmp_path):
+    with FaultServer() as one, FaultServer(model="other") as two:
+        asked = ["score", bench, "--judge", f"endpoint:{one.url}#tiny", "--judge", f"endpoint:{two.url}#other",
+                 "--out", tmp_path / "jury"]  # fmt: skip
+        code, _, err = call(capsys, *asked, "--jury", "loudest")
+        assert code == 2 and "mean, median, calibrated" in err and not one.log
+        code, _, err = call(capsys, *asked, "--max-calls", 30)
+        assert code == 2 and "budget" in err and (len(one.log), len(two.log)) == (24, 6)
+
+
+def test_a_proxy_on_another_machine_needs_permission_too(bench):
+    from dermjudge.cli.remote import Remote
+
+    judge = ["endpoint:http://127.0.0.1:9/v1#m"]
+    assert Remote().remote_hosts(judge) == []
+    assert Remote(proxy="http://proxy.example.org:3128").remote_hosts(judge) == ["proxy.example.org"]
+
+
 def test_a_model_does_not_judge_itself(capsys, bench, tmp_path):
     code, _, err = call(
         capsys, "score", bench, "--judge", "endpoint:http://127.0.0.1:9/v1#one", "--out", tmp_path / "r"
