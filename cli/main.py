@@ -136,7 +136,7 @@ app.add_typer(data_app, name="data")
 @app.command()
 def verify(folder: Path, as_json: Json = False) -> None:
     """Check a run folder: journal, hashes, counts. Changes nothing."""
-    from .scoring import verify_folder
+    from .checking import verify_folder
 
     verify_folder(folder, as_json)
 
@@ -144,8 +144,8 @@ def verify(folder: Path, as_json: Json = False) -> None:
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Is everything here that is needed?"""
+    from .checking import print_findings
     from .doctor import diagnose
-    from .scoring import print_findings
 
     print_findings(diagnose(), as_json)
 

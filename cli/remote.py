@@ -73,7 +73,10 @@ class Remote:
 
         kind, _, rest = spec.partition(":")
         if kind == "endpoint":
-            return [url_host(rest.rpartition("#")[0]).name]
+            url, _, model = rest.rpartition("#")
+            if not url or not model:
+                raise InputError(f"'{spec}': an endpoint is written endpoint:URL#MODEL")
+            return [url_host(url).name]
         if kind == "litellm":
             return [HostedRoute(rest, allow_alias=self.allow_alias).host.name]
         return []

@@ -1,4 +1,4 @@
-"""The bodies of `score`, `evaluate`, `verify` and `doctor`."""
+"""The body of `score`."""
 
 from __future__ import annotations
 
@@ -61,8 +61,10 @@ class Asked(NamedTuple):
 
 
 def score_run(bench: Path | None, narratives: Path | None, asked: Asked, dry_run: bool, as_json: bool) -> None:
+    from ..evaluators.calibration_record import Calibration
     from ..evaluators.families import check_judge
     from ..evaluators.jury import HOWS
+    from ..evaluators.licence_record import load_licence
     from ..evaluators.repeats import judge_noise
     from ..judge.backends import KNOWN
     from ..judge.records import STATES
@@ -78,6 +80,10 @@ def score_run(bench: Path | None, narratives: Path | None, asked: Asked, dry_run
     if len(asked.judges) > 1 and asked.jury not in HOWS:
         raise InputError(f"--jury is one of {', '.join(HOWS)}, not '{asked.jury}'")
     words = load_rubric(asked.rubric)
+    if asked.calibration:  # a file that cannot be used is found before anything is asked
+        Calibration.load(asked.calibration, None, words.id)
+    if asked.licence:
+        load_licence(asked.licence)
     benchmark, texts = load_pair(bench, narratives, asked.limit, asked.columns)
     systems = {n.system for n in texts}
     for spec in filter(is_remote, asked.judges):
@@ -315,32 +321,3 @@ def _one_text(rating: Rating, notes: Sequence[str]) -> str:
     lines = [output.table(rows, ("dimension", "score", "state", "why")), ""]
     lines += [f"{name}: {visible(words)}" for name, words in rating.critique.items()]
     return "\n".join([*lines, *(f"! {flag}" for flag in rating.flags), *notes]).rstrip()
-
-
-def verify_folder(folder: Path, as_json: bool) -> None:
-    from ..judge.verify import verify_run
-
-    report = verify_run(folder)
-    result: dict[str, Any] = {"folder": str(folder), "ok": not report.problems, "problems": list(report.problems)}
-    result |= {"status": report.status, "done": report.done, "planned": report.planned, "notes": list(report.notes)}
-    counts = f"{report.done} of {report.planned} planned results, {report.status}"
-
-    def text() -> str:
-        lines = list(map(str, report.problems)) or ["every byte is as it was written"]
-        return "\n".join([*lines, *map(str, report.notes), counts])
-
-    output.emit(result, as_json, text)
-    if report.problems:
-        raise SystemExit(output.ERROR)
-    if report.status != "complete":
-        raise SystemExit(output.INCOMPLETE)
-
-
-def print_findings(findings: Sequence[Any], as_json: bool) -> None:
-    """The table of `doctor`; exit code 1 if something needed is broken."""
-    rows = [{"name": f.name, "ok": f.ok, "detail": f.detail, "remedy": f.remedy} for f in findings]
-    marks = {True: "ok", False: "BROKEN", None: "-"}
-    cells = [(row["name"], marks[row["ok"]], row["detail"], row["remedy"]) for row in rows]
-    output.emit(rows, as_json, lambda: output.table(cells, ("what", "state", "detail", "remedy")))
-    if any(row["ok"] is False for row in rows):
-        raise SystemExit(output.ERROR)

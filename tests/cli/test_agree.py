@@ -73,7 +73,7 @@ def test_no_gate_opens_without_a_licence(capsys, tmp_path, lenient):
     write_ratings(frame_to_ratings(frame), tmp_path / "many.jsonl")
     many = ["agree", files[0], tmp_path / "many.jsonl", "--thresholds", lenient, "--resamples", 100]
     code, out, _ = call(capsys, *many, "--gate")
-    assert code == 5 and out.startswith("5 judges: no licences or pairs")
+    assert code == 5 and out.startswith("5 judges: no licences and no pairs of more than 4")
     code, out, err = call(capsys, *many, "--gate", "--judge", "j3", "--licence", tmp_path / "l.json")
     assert code == 0, err
     code, _, err = call(capsys, *many, "--licence", tmp_path / "l2.json")

@@ -146,6 +146,18 @@ def test_repeats_show_the_judges_own_noise(capsys, bench, tmp_path):
     assert len(noise) == 6 and all(n["items"] == 8 and n["sd"] == 0 and n["identical"] == 1 for n in noise)
 
 
+def test_a_file_that_cannot_be_used_is_found_before_anything_is_paid(capsys, bench, tmp_path):
+    (tmp_path / "bad.json").write_text("{}")
+    with FaultServer() as server:
+        asked = ["score", bench, "--judge", f"endpoint:{server.url}#tiny", "--out", tmp_path / "run"]
+        for option in ("--calibration", "--licence"):
+            code, _, err = call(capsys, *asked, option, tmp_path / "bad.json")
+            assert code == 2 and "damaged, edited or foreign" in err
+        assert not server.log and not (tmp_path / "run").exists()
+    code, _, err = call(capsys, "score", bench, "--judge", "endpoint:foo", "--out", tmp_path / "run")
+    assert code == 2 and "endpoint:URL#MODEL" in err
+
+
 def test_a_jury_shares_one_budget_and_a_bad_option_costs_nothing(capsys, bench, tmp_path):
     with FaultServer() as one, FaultServer(model="other") as two:
         asked = ["score", bench, "--judge", f"endpoint:{one.url}#tiny", "--judge", f"endpoint:{two.url}#other",
