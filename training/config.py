@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..judge.errors import InputError
 
+Objective = Literal["cross-entropy", "regression", "reward", "soreb", "grpo", "rloo"]
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -68,17 +70,39 @@ class Lora(_Strict):
 
 
 class Reward(_Strict):
-    """Settings of objective "reward": weight of the KL divergence to the judge that training started from."""
+    """Settings of the objectives that learn from a reward.
+
+    kl: weight of the KL divergence to the judge that training started from; the others are for sampled critiques:
+    generations: answers sampled per narrative; tokens: of an answer at most; decay: of soreb's moving baseline.
+    """
 
     kl: float = Field(default=0.05, ge=0)
+    generations: int = Field(default=4, ge=2)
+    tokens: int = Field(default=224, ge=8)
+    temperature: float = Field(default=1.0, gt=0)
+    decay: float = Field(default=0.95, ge=0, lt=1)
+
+
+class Images(_Strict):
+    """How a picture reaches the model. longest_edge: in pixels, 0 for what the model's own processor says; tiles: cut
+    into several views, where the processor can."""
+
+    longest_edge: int = Field(default=0, ge=0)
+    tiles: bool = False
 
 
 class Recipe(_Strict):
     """One training run. `base` is a model folder, or "pretrained" for the base that `pretraining` builds.
 
-    `objective`: "regression" (cross-entropy on soft labels + squared error of the expected score) or "reward" (expected
-    squared-error reward over the levels, KL to `start`). `start`: an adapter folder to go on from ("embedded": that of
-    the embedded judge); "reward" needs one. `labels`: for a ladder over numbers of rated narratives.
+    `order`: "scores" (slots first, critique on demand) or "critique" (critique first, then slots). `objective`:
+    "cross-entropy" (trl's SFT on the rounded mean of the experts), "regression" (cross-entropy on soft labels + squared
+    error of the expected score), "reward" (expected squared-error reward over the levels, KL to `start`; order
+    "scores"), "soreb", "grpo", "rloo" (reward on sampled critiques and scores, KL to `start`; order "critique").
+    `start`: an adapter folder to go on from ("embedded": that of the embedded judge); rewards need one.
+    `self_critiques`: learn from critiques that `start` writes, in place of the experts' (TRACT's second stage).
+    `labels`: for a ladder over numbers of rated narratives. `quantize`, `checkpointing`, `accumulate`: a base in 8 or 4
+    bits (needs bitsandbytes), activations computed again to save memory, batches added up before a step. `save_every`:
+    steps between checkpoints that a broken-off training goes on from.
     """
 
     name: str
@@ -88,12 +112,20 @@ class Recipe(_Strict):
     data: Data
     base: str = "pretrained"
     pretraining: Pretraining | None = None
-    objective: Literal["regression", "reward"] = "regression"
+    objective: Objective = "regression"
+    order: Literal["scores", "critique"] = "scores"
+    self_critiques: bool = False
     reward: Reward = Reward()
     start: str = ""
     labels: tuple[int, ...] = ()
     form: Literal["bound", "full"] = "bound"
     max_images: int = Field(default=1, ge=1)
+    images: Images = Images()
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    quantize: Literal["", "8bit", "4bit"] = ""
+    checkpointing: bool = False
+    accumulate: int = Field(default=1, ge=1)
+    save_every: int = Field(default=0, ge=0)
     lora: Lora = Lora()
     sft: Stage
     mse_weight: float = Field(default=0.3, ge=0)

@@ -41,7 +41,8 @@ def train(recipe: Recipe, folder: Path, out: Path, progress: Progress | None = N
 
     Raises InputError if the folder has nothing to learn from, FloatingPointError if the loss stops being finite.
     """
-    from .sft import refuse_strangers, train_adapter
+    from .adapter_folder import refuse_strangers
+    from .sft import train_adapter
 
     report = progress or (lambda stage, step, steps, figures: None)
     rubric = load_rubric(recipe.rubric)
