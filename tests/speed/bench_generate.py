@@ -4,8 +4,8 @@
 
 Medians over rounds in which our process and the yardstick's take turns, each candidate against a server of its own
 (200 ms an answer, 32 in flight each, JPEGs of 640 x 480). The yardstick reads the picture, posts it and keeps the
-answer in memory; ours prepares it once for both candidates, parses differential and triage, and journals. "ideal" is calls
-a candidate x latency / in flight. --many adds a run of ten times as many cases.
+answer in memory; ours prepares it once for both candidates, parses differential and triage, and journals. "ideal" is
+calls a candidate x latency / in flight. --many adds a run of ten times as many cases.
 """
 
 from __future__ import annotations
