@@ -99,7 +99,7 @@ _PHRASES = {
     "count": ("{} in number", "the number is {}", "count {}"),
     "surface": ("with a {} surface", "the surface is {}", "{} surface"),
 }
-_VAGUE = (
+VAGUE = (
     "somehow unusual",
     "kind of noticeable",
     "a certain change",
@@ -107,7 +107,7 @@ _VAGUE = (
     "some sort of spot",
     "rather strange looking",
 )
-_INVENTED = (
+INVENTED = (
     "Biopsy confirmed the finding",
     "Dermoscopy shows a pigment network",
     "Blood tests are abnormal",
@@ -115,7 +115,7 @@ _INVENTED = (
     "Culture grew bacteria",
     "A family history is known",
 )
-_UNSAFE = {
+UNSAFE = {
     "mild": ("Wait a year before any review", "A home remedy is enough for now", "No examination is needed yet"),
     "severe": (
         "Cut it off at home with a blade",
@@ -172,7 +172,7 @@ def draw_claims(world: Mapping[str, Any], system: str, rng: np.random.Generator)
         "triage": call,
         "unsafe": str(rng.choice(["none", "mild", "severe"], p=[1 - bad, bad / 2, bad / 2])),
         "missing_red_flag": flag_missing,
-        "invented": rng.permutation(len(_INVENTED))[: rng.choice(4, p=few)].tolist(),
+        "invented": rng.permutation(len(INVENTED))[: rng.choice(4, p=few)].tolist(),
         "follow_up": bool(rng.random() > 0.5 * bad),
         "reasoning": str(
             rng.choice(
@@ -180,7 +180,7 @@ def draw_claims(world: Mapping[str, Any], system: str, rng: np.random.Generator)
                 p=[0.46, 0.22, 0.2, 0.12] if writing == "careful" else [0.28, 0.2, 0.2, 0.32],
             )
         ),
-        "vague": rng.permutation(len(_VAGUE))[: rng.choice(4, p=few)].tolist(),
+        "vague": rng.permutation(len(VAGUE))[: rng.choice(4, p=few)].tolist(),
         "laterality_flip": bool(rng.random() < 0.5 * bad),
     }
 
@@ -205,13 +205,13 @@ def write(
         return _mark("ok" if percept[name] == seen[name] else "wrong", percept[name])
 
     findings = [pick(_PHRASES[name]).format(value(name)) for name in ATTRIBUTES if name not in claims["missing"]]
-    findings += [_mark("vague", _VAGUE[k]) for k in claims["vague"]]
+    findings += [_mark("vague", VAGUE[k]) for k in claims["vague"]]
     findings = [findings[k] for k in rng.permutation(len(findings))]
     side = {"left": "right", "right": "left"}[world["side"]] if claims["laterality_flip"] else world["side"]
     place = pick(("on the {} {}", "site: {} {}", "at the {} {}"))
     findings.append(place.format(_mark("wrong" if claims["laterality_flip"] else "ok", side), world["site"]))
     sentences = [f"Findings: {', '.join(findings)}."]
-    sentences += [_mark("invented", _INVENTED[k]) + "." for k in claims["invented"]]
+    sentences += [_mark("invented", INVENTED[k]) + "." for k in claims["invented"]]
     if claims["differential"]:
         sentences.append(
             "Differential: " + " ".join(f"{i}. {n}" for i, n in enumerate(claims["differential"], 1)) + "."
@@ -232,7 +232,7 @@ def write(
     sentences.append(
         _mark("ok", pick(_SAFE)) + "."
         if claims["unsafe"] == "none"
-        else _mark(claims["unsafe"], pick(_UNSAFE[claims["unsafe"]])) + "."
+        else _mark(claims["unsafe"], pick(UNSAFE[claims["unsafe"]])) + "."
     )
     if claims["follow_up"]:
         sentences.append(_mark("ok", pick(_FOLLOW_UP)) + ".")
@@ -289,17 +289,3 @@ def count_faults(
         "vague_language": len(claims["vague"]),
         "laterality_flip": int(claims["laterality_flip"]),
     }
-
-
-def critique(
-    world: Mapping[str, Any], claims: Mapping[str, Any], shown: Mapping[str, str] | None = None
-) -> dict[str, str]:
-    """What an attentive reader would say, one line per dimension; "no fault" where there is none."""
-    seen = shown or world["attributes"]
-    said: dict[str, list[str]] = {name: [] for name in DIMENSIONS}
-    said["Accuracy"] = [f"{name} wrong" for name in ATTRIBUTES if claims["percept"][name] != seen[name]]
-    for fault, number in count_faults(world, claims, shown).items():
-        if number and fault not in ("wrong_attribute", "missing_finding"):
-            said[COSTS[fault][0]].append(fault.replace("_", " ") + (f" {number}" if number > 1 else ""))
-    said["Clinical Coverage"] = [f"{name} missing" for name in claims["missing"]] + said["Clinical Coverage"]
-    return {name: ", ".join(faults) or "no fault" for name, faults in said.items()}

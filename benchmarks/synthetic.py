@@ -20,6 +20,7 @@ from ..judge.records import Candidate, Case, Image, Narrative, Rating, Score
 from ..judge.rubric import load_rubric
 from ..judge.tables import write_narratives, write_ratings
 from . import grammar, lesions
+from .critiques import critique
 
 PANEL = ("expert-1", "expert-2", "expert-3")
 BIAS_SD, NOISE_SD, MISSING = 0.3, 0.5, 0.15
@@ -74,7 +75,7 @@ def make(
                 provenance={"synthetic": True, "claims": claims, "truth": truth, "spans": spans},
             )
             result.narratives.append(narrative)
-            said = grammar.critique(world, claims, shown)
+            said = critique(world, claims, text, shown)
             felt = {name: rubric.scale.high * (value / rubric.scale.high) ** anchors for name, value in truth.items()}
             result.ratings.extend(_panel(narrative, felt, said, bias, rubric, rng))
     return result

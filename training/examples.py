@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..judge.critique import write_critique
 from ..judge.errors import InputError
 from ..judge.images import prepare
 from ..judge.records import Case, Narrative, Rating, identity
@@ -63,13 +64,8 @@ def _example(case: Case, narrative: Narrative, ratings: Sequence[Rating], rubric
         if values:
             gold[d] = np.mean(np.array(values, float))
             target[d] = np.clip(1 - np.abs(np.array(values, float)[:, None] - levels), 0, None).mean(0)
-    words = next((text for r in ratings if (text := critique_text(r, rubric))), "")
+    words = next((text for r in ratings if (text := write_critique(r.critique, rubric))), "")
     return Example(case, narrative, gold, target, words)
-
-
-def critique_text(rating: Rating, rubric: Rubric) -> str:
-    """The critique of a rating in the form that a judge writes: a line "Name - words" per dimension."""
-    return "\n".join(f"{name} - {rating.critique[name]}" for name in rubric.names if rating.critique.get(name))
 
 
 class Pictures:

@@ -12,8 +12,11 @@ from ..errors import InputError
 from ..prompt import Prompt
 from ..rubric import Rubric
 
-_NONCE = "\x1f"  # stands for the delimiter of a call, so that the template is applied once
-_BREAK = "\x1e"  # marks the seams between segments while the chat template is applied
+CRITIQUE, SCORES = "Critique:", "\nScores:"  # what stands before and behind a critique that comes before its scores
+# While the chat template is applied: the delimiter of a call, so that it is applied once, and the seams between
+# segments. Private characters and no white space, which templates trim (Gemma's does).
+_NONCE = "\ue01f"
+_BREAK = "\ue01e"
 
 
 class Encoded(NamedTuple):
@@ -43,6 +46,7 @@ class Encoder:
             raise InputError("the model has no chat template; add chat_template.jinja to its folder")
         self.processor, self.rubric = processor, rubric
         self.tokenizer = processor.tokenizer
+        self.prefix = type(processor).__name__ == "PaliGemmaProcessor"  # reads a prompt in both directions
         self.special = sorted({t.content for t in self.tokenizer.added_tokens_decoder.values()}, key=len, reverse=True)
         self.slot_ids, self.levels = self._slot_tokens()
         self._templates: dict[tuple[str, int], list[str]] = {}
@@ -66,24 +70,38 @@ class Encoder:
         """Token ids of our own words, special tokens included."""
         return self.tokenizer.encode(text, add_special_tokens=False) if text else []
 
-    def encode(self, prompt: Prompt, pictures: Sequence[Any]) -> Encoded:
-        """Tokens of prompt and slots: everything up to the answer, then "Name:" per dimension."""
+    def encode(self, prompt: Prompt, pictures: Sequence[Any], words: Sequence[int] = ()) -> Encoded:
+        """Tokens of prompt and slots: everything up to the answer, then `words`, then "Name:" per dimension.
+
+        words: token ids of an answer that stands before its scores (see `said`).
+        """
         pieces = self._pieces(prompt, len(pictures))
         ids, media = self._head(pieces[0], pictures)
         ids, starts, sizes = list(ids), [], []
         for k, segment in enumerate(prompt.segments):
             if segment.foreign:
-                words = self.plain(segment.text)
+                foreign = self.plain(segment.text)
                 starts.append(len(ids))
-                sizes.append(len(words))
-                ids += words
+                sizes.append(len(foreign))
+                ids += foreign
             if k:
                 ids += self.fixed(pieces[k])
+        if self.prefix:  # what is written after the prompt is read forwards only
+            media = {**media, "token_type_ids": torch.zeros((1, len(ids)), dtype=torch.long)}
+        ids += words
         slots = []
         for slot in self.slot_ids:
             ids += slot
             slots.append(len(ids) - 1)
         return Encoded(ids, slots, tuple(starts), tuple(sizes), len(pictures), media)
+
+    def said(self, critique: str) -> list[int]:
+        """Token ids of a critique that comes before its scores, from "Critique:" to the line "Scores:"."""
+        return self.fixed(CRITIQUE) + self.plain(" " + critique) + self.fixed(f"{SCORES}\n")
+
+    def before(self, encoded: Encoded) -> list[int]:
+        """Token ids of an encoded prompt up to the first slot."""
+        return encoded.ids[: encoded.slots[0] + 1 - len(self.slot_ids[0])]
 
     def _pieces(self, prompt: Prompt, pictures: int) -> list[str]:
         """What stands between the foreign segments once the chat template is applied, the delimiter put in last."""
@@ -118,7 +136,11 @@ class Encoder:
             ids[i, start : start + len(row)] = torch.tensor(row)
             mask[i, start : start + len(row)] = 1
             slots[i] = torch.tensor(encoded[i].slots) + start
-        inputs = {"input_ids": ids, "attention_mask": mask, **_stack([e.media for e in encoded], longest, rows, left)}
+        inputs = {
+            "input_ids": ids,
+            "attention_mask": mask,
+            **_stack([e.media for e in encoded], longest, rows, left, int(self.prefix)),
+        }
         return {"slots": slots.to(device), **{k: v.to(device) for k, v in inputs.items()}}
 
     def _head(self, text: str, pictures: Sequence[Any]) -> tuple[list[int], dict[str, torch.Tensor]]:
@@ -129,10 +151,12 @@ class Encoder:
                 ids = out.pop("input_ids")[0].tolist()
                 out.pop("attention_mask", None)
                 media = {k: v for k, v in out.items() if k not in ("labels",)}
-                if (begin := self.tokenizer.bos_token_id) is not None and ids[:2] == [begin, begin]:
-                    ids = ids[1:]
-            else:
-                ids, media = self.fixed(text), {}
+            else:  # with what the tokenizer puts first, as with pictures
+                ids, media = self.tokenizer.encode(text), {}
+                if self.prefix:  # whose processor puts it behind the pictures
+                    ids = [self.tokenizer.bos_token_id, *ids]
+            if (begin := self.tokenizer.bos_token_id) is not None and ids[:2] == [begin, begin]:
+                ids, media = ids[1:], {k: v[:, 1:] if k.endswith("token_type_ids") else v for k, v in media.items()}
             self._heads[key] = (ids, {**media, "_keep": pictures})  # type: ignore[dict-item]  # keeps id() valid
             if len(self._heads) > 32:
                 self._heads.popitem(last=False)
@@ -153,14 +177,14 @@ class Encoder:
 
 
 def _stack(
-    media: Sequence[Mapping[str, torch.Tensor]], longest: int, rows: Sequence[Sequence[int]], left: bool
+    media: Sequence[Mapping[str, torch.Tensor]], longest: int, rows: Sequence[Sequence[int]], left: bool, rest: int
 ) -> dict[str, Any]:
-    """Join the pictures of a batch; per-token maps (1, tokens) are padded with 0 like the text."""
+    """Join the pictures of a batch; per-token maps (1, tokens) are filled up with `rest`, to the length of the text."""
     result: dict[str, Any] = {}
     for name in media[0]:
         parts = [m[name] for m in media]
         if parts[0].ndim == 2 and name.endswith("token_type_ids"):
-            whole = torch.zeros((len(rows), longest), dtype=parts[0].dtype)
+            whole = torch.full((len(rows), longest), rest, dtype=parts[0].dtype)
             for i, part in enumerate(parts):
                 start = longest - len(rows[i]) if left else 0
                 whole[i, start : start + part.shape[1]] = part[0]

@@ -1,6 +1,7 @@
 """A judge that runs here: a transformers image-text-to-text model, a PEFT adapter, and score slots.
 
 All slots are read in one forward pass: the expected value over the tokens of the rubric's levels after each "Name:".
+A judge of the order "critique" first writes its critique and is then read behind it.
 """
 
 from __future__ import annotations
@@ -9,26 +10,28 @@ import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor, StoppingCriteria, StoppingCriteriaList
 from transformers.utils.logging import disable_progress_bar
 
-from ..errors import InputError
+from ..critique import read_critique
 from ..prompt import Form, template_hash
 from ..records import Score
 from ..rubric import Rubric
 from .base import Answer, Question
+from .card_checks import check_card
 from .domain import Domain, pooled, watch_pictures
-from .encoding import Encoded, Encoder
+from .encoding import CRITIQUE, SCORES, Encoded, Encoder
 from .folder import read_card, refuse_unsafe, settings_hash, weights_hash
 
 warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # peft's, not the user's
 disable_progress_bar()  # loading takes a second; a bar for it would stand in the way of ours
 
 MASS_FLOOR = 0.5
+WORDS = 256  # tokens of a critique at most, unless the judge's card says otherwise
 ROWS = 8  # run at once on a CPU; more spill the cache and are slower
 
 
@@ -75,23 +78,11 @@ class LocalJudge:
         for folder in filter(None, (base, adapter)):
             refuse_unsafe(Path(folder))
         card = read_card(adapter or base)
-        self.name, self.rubric, self.batch_size, self.critique = name, rubric, batch_size, critique
+        self.weights = check_card(card, base, adapter, rubric)
+        self.name, self.rubric, self.batch_size = name, rubric, batch_size
         self.form: Form = card.get("form", "full")
-        if self.form == "bound" and card.get("rubric_hash") != rubric.hash:
-            raise InputError(
-                f"this judge was trained on rubric {card.get('rubric')} (hash {card.get('rubric_hash')}) and can "
-                f"score no other; asked for {rubric.id} (hash {rubric.hash})"
-            )
-        if self.form == "bound" and card.get("template") != template_hash(rubric, "bound"):
-            raise InputError(
-                "this judge was trained with another prompt template than this version writes; train it anew"
-            )
-        self.weights = weights_hash(base)
-        if adapter and card.get("base_weights") not in (None, self.weights):
-            raise InputError(
-                f"adapter {adapter} belongs to a base with weights {card['base_weights']}, but {base} "
-                f"has {self.weights}"
-            )
+        self.order, self.words = card.get("order", "scores"), int(card.get("critique_tokens", WORDS))
+        self.critique = critique or self.order == "critique"  # which cannot score without
         self.max_images: int | None = card.get("max_images")
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = torch.bfloat16 if self.device != "cpu" or _fast_bf16() else torch.float32
@@ -121,7 +112,9 @@ class LocalJudge:
             "blind": self.blind,
             "adapter": weights_hash(adapter) if adapter else None,
             "read": "slots",
-            "critique": critique,
+            "order": self.order,
+            "critique": self.critique,
+            "critique_tokens": self.words if self.critique else None,
             "mass_floor": MASS_FLOOR,
             "batch_size": batch_size,
             "dtype": str(self.dtype).removeprefix("torch."),
@@ -139,8 +132,10 @@ class LocalJudge:
         for i, question in enumerate(questions):
             pictures = () if self.blind else question.pictures
             encoded = self.encoder.encode(question.prompt, pictures)
-            if self.limit and len(encoded.ids) > self.limit:
-                reason = f"{len(encoded.ids)} tokens, the model takes {self.limit}"
+            room = self.words if self.order == "critique" else 0
+            if self.limit and len(encoded.ids) + room > self.limit:
+                more = f" and {room} for its critique" if room else ""
+                reason = f"{len(encoded.ids)} tokens{more}, the model takes {self.limit}"
                 results[i] = Answer(dict.fromkeys(self.rubric.names, Score(None, "input_error", reason)))
             else:
                 ready[bool(pictures)].append((i, encoded))
@@ -148,54 +143,93 @@ class LocalJudge:
             group.sort(key=lambda entry: len(entry[1].ids))
             for start in range(0, len(group), self.rows):
                 part = group[start : start + self.rows]
-                answered = self._run([encoded for _, encoded in part])
-                for (i, encoded), (scores, feature, critique) in zip(part, answered, strict=True):
+                answered = self._run([questions[i] for i, _ in part], [encoded for _, encoded in part])
+                for (i, encoded), (scores, feature, written) in zip(part, answered, strict=True):
                     text = [s.text for s in questions[i].prompt.segments if s.foreign][-1]  # the narrative
                     flags = self.domain.flags(text, encoded.sizes[-1], feature)
-                    results[i] = Answer(scores, critique, "", None, flags)
+                    critique = read_critique(written.text, self.rubric)
+                    results[i] = Answer(scores, critique, written.text, None, flags)
         return [r for r in results if r is not None]
 
     @torch.inference_mode()
-    def _run(self, encoded: Sequence[Encoded]) -> list[tuple[dict[str, Score], Any, dict[str, str]]]:
-        batch = self.encoder.batch(encoded, self.device)
-        batch = {k: v.to(self.dtype) if torch.is_floating_point(v) else v for k, v in batch.items()}
+    def _run(
+        self, questions: Sequence[Question], encoded: Sequence[Encoded]
+    ) -> list[tuple[dict[str, Score], Any, Written]]:
+        written = [Written("", "scores")] * len(encoded)
+        if self.order == "critique":
+            before = [self.encoder.before(e) + self.encoder.fixed(CRITIQUE) for e in encoded]
+            written = self._write([e._replace(ids=ids) for e, ids in zip(encoded, before, strict=True)])
+            encoded = [
+                self.encoder.encode(q.prompt, q.pictures if e.pictures else (), self.encoder.said(w.text))
+                for q, e, w in zip(questions, encoded, written, strict=True)
+            ]
+        batch = self._batch(encoded)
         with watch_pictures(self.model, bool(self.domain.pictures) and "pixel_values" in batch) as seen:
             logits = slot_logits(self.model, batch)
         expected, distribution, mass = read_slots(logits, self.levels, self.values)
         features = pooled(seen, [e.pictures for e in encoded])
-        critiques = self._critiques(encoded) if self.critique else [{}] * len(encoded)
-        rows = zip(expected.tolist(), distribution.tolist(), mass.tolist(), features, critiques, strict=True)
-        return [
-            ({name: _score(e[k], d[k], m[k]) for k, name in enumerate(self.rubric.names)}, f, c)
-            for e, d, m, f, c in rows
-        ]
+        if self.critique and self.order == "scores":  # words behind the slots; the scores are those without them
+            lead = self.encoder.fixed(f"\n{CRITIQUE}")
+            written = self._write([e._replace(ids=e.ids + lead) for e in encoded])
+        results = []
+        for e, d, m, f, w in zip(
+            expected.tolist(), distribution.tolist(), mass.tolist(), features, written, strict=True
+        ):
+            scores = {name: _score(e[k], d[k], m[k]) for k, name in enumerate(self.rubric.names)}
+            if self.order == "critique" and w.end != "scores":
+                scores = dict.fromkeys(self.rubric.names, _unreached(w, self.words))
+            results.append((scores, f, w))
+        return results
 
-    def _critiques(self, encoded: Sequence[Encoded]) -> list[dict[str, str]]:
-        """Words behind the slots, on demand; the scores are those of the same pass without them."""
-        lead = self.encoder.fixed("\nCritique:")
-        side, self.encoder.tokenizer.padding_side = self.encoder.tokenizer.padding_side, "left"
-        batch = self.encoder.batch(encoded, self.device, [lead] * len(encoded))
-        self.encoder.tokenizer.padding_side = side
+    def _batch(self, encoded: Sequence[Encoded]) -> dict[str, Any]:
+        batch = self.encoder.batch(encoded, self.device)
+        return {k: v.to(self.dtype) if torch.is_floating_point(v) else v for k, v in batch.items()}
+
+    def _write(self, encoded: Sequence[Encoded]) -> list[Written]:
+        """What the model goes on to write behind these tokens, greedily, up to the line of the scores."""
+        tokenizer = self.encoder.tokenizer
+        side, tokenizer.padding_side = tokenizer.padding_side, "left"
+        try:
+            batch = self._batch(encoded)
+        finally:
+            tokenizer.padding_side = side
         batch.pop("slots")
-        batch = {k: v.to(self.dtype) if torch.is_floating_point(v) else v for k, v in batch.items()}
-        out = self.model.generate(**batch, max_new_tokens=160, do_sample=False)
-        texts = self.encoder.tokenizer.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-        return [read_critique(text, self.rubric) for text in texts]
+        start = batch["input_ids"].shape[1]
+        stop = StoppingCriteriaList([_Reached(tokenizer, start)])
+        out = self.model.generate(**batch, max_new_tokens=self.words, do_sample=False, stopping_criteria=stop)[
+            :, start:
+        ]
+        results = []
+        for ids, whole in zip(out, tokenizer.batch_decode(out, skip_special_tokens=True), strict=True):
+            text, reached, _ = whole.partition(SCORES)
+            ended = tokenizer.eos_token_id in ids.tolist()
+            results.append(Written(text.strip(), "scores" if reached else "stop" if ended else "length"))
+        return results
 
 
-def read_critique(text: str, rubric: Rubric) -> dict[str, str]:
-    """Lines "Name - words" of a critique, by dimension; other lines are not attributed to any.
+class Written(NamedTuple):
+    """Words of a judge; `end`: "scores" (their line was reached), "stop" (it ended) or "length" (it was cut)."""
 
-    >>> from dermjudge.judge.rubric import load_rubric
-    >>> read_critique("Accuracy - colour wrong\\nhm", load_rubric("derm6"))
-    {'Accuracy': 'colour wrong'}
-    """
-    lines = {}
-    for line in text.splitlines():
-        name, dash, words = line.strip().partition(" - ")
-        if dash and name in rubric.names and name not in lines:
-            lines[name] = words.strip()
-    return lines
+    text: str
+    end: str
+
+
+class _Reached(StoppingCriteria):
+    """Ends a row once the line of the scores stands behind what it wrote; whatever else it writes is not read."""
+
+    def __init__(self, tokenizer: Any, start: int):
+        self.tokenizer, self.start = tokenizer, start
+
+    def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
+        tail = input_ids[:, max(self.start, input_ids.shape[1] - len(SCORES)) :]  # a token is a byte or more
+        ended = [SCORES in text for text in self.tokenizer.batch_decode(tail)]
+        return torch.tensor(ended, device=input_ids.device)
+
+
+def _unreached(written: Written, limit: int) -> Score:
+    if written.end == "length":
+        return Score(None, "truncated", f"the critique was not at its end after {limit} tokens")
+    return Score(None, "unparsable", "the judge stopped before it came to the scores")
 
 
 def _score(expected: float, distribution: list[float], mass: float) -> Score:

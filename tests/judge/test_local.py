@@ -227,3 +227,116 @@ def test_critique_on_demand_leaves_the_scores_alone(base, tmp_path):
     talking = local.LocalJudge(base, adapter, RUBRIC, name="x", critique=True)
     assert [a.scores for a in plain.answer(ask(plain))] == [a.scores for a in talking.answer(ask(talking))]
     assert plain.signature != talking.signature
+
+
+SAID = "Accuracy - shape wrong | round | say red\nSafety - no fault"
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory):
+    """A tiny base that has learnt by heart to write a critique of its own per text, then "Scores:" and fours.
+
+    The last text of TEXTS it ends without scores.
+    """
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    from dermjudge.judge.backends.encoding import Encoder
+
+    base = tiny.idefics3(tmp_path_factory.mktemp("writer") / "base", seed=3)
+    torch.manual_seed(0)
+    model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32)
+    encoder = Encoder(AutoProcessor.from_pretrained(base), RUBRIC)
+    encoder.tokenizer.padding_side = "right"
+    rows, end = [], [encoder.tokenizer.eos_token_id]
+    for k, text in enumerate(TEXTS):
+        prompt = render(Case("c", context="left palm"), Narrative("c", f"s{k}", text), RUBRIC, "bound")
+        picture = [Pillow.new("RGB", (32, 32), (200, 60, 50))]
+        said = encoder.said(SAID + f" {k}" * k)
+        plain = encoder.encode(prompt, picture)
+        whole = encoder.encode(prompt, picture, said)
+        begin = len(encoder.before(plain))
+        if k == len(TEXTS) - 1:  # it ends before it comes to the scores
+            ids = [*whole.ids[:begin], *said[: -len(encoder.fixed("\nScores:\n"))], *end]
+            rows.append((whole._replace(ids=ids, slots=[0] * 6), begin, []))
+        else:
+            rows.append((whole, begin, whole.slots))
+    batch = encoder.batch([row for row, _, _ in rows])
+    batch.pop("slots")
+    labels = torch.full_like(batch["input_ids"], -100)
+    for i, (row, begin, slots) in enumerate(rows):
+        labels[i, begin : len(row.ids)] = batch["input_ids"][i, begin : len(row.ids)]
+        for k, slot in enumerate(slots):
+            if slot + 1 < labels.shape[1]:
+                labels[i, slot + 1] = encoder.levels[k][4]  # the level is read where the next token would stand
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(90):
+        loss = model(**batch, labels=labels).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.save_pretrained(base)
+    return base
+
+
+def writing(base, folder, **card):
+    adapter = tiny.adapter(base, folder, RUBRIC, scale=0.0, order="critique", **card)
+    judge = local.LocalJudge(base, adapter, RUBRIC, name="writer")
+    judge.model.float()
+    judge.dtype = torch.float32
+    return judge
+
+
+def test_critique_first_then_the_slots_behind_it(writer, tmp_path):
+    judge = writing(writer, tmp_path / "a")
+    answers = judge.answer(ask(judge))
+    for k, answer in enumerate(answers[:-1]):
+        assert answer.text == SAID + f" {k}" * k
+        assert answer.critique == {"Accuracy": "shape wrong | round | say red", "Safety": "no fault" + f" {k}" * k}
+        assert {s.state for s in list(answer.scores.values())[:5]} == {"scored"}
+        assert [s.value for s in list(answer.scores.values())[:5]] == pytest.approx([4] * 5, abs=0.2)
+    assert judge.signature["order"] == "critique" and judge.signature["critique"] is True
+
+
+def test_no_score_without_its_line(writer, tmp_path):
+    judge = writing(writer, tmp_path / "a")
+    stopped = judge.answer(ask(judge))[-1]
+    assert {(s.value, s.state) for s in stopped.scores.values()} == {(None, "unparsable")}
+    assert stopped.critique["Safety"] == "no fault 3 3 3"
+    short = writing(writer, tmp_path / "b", critique_tokens=10)
+    cut = short.answer(ask(short))[0]
+    assert {(s.value, s.state) for s in cut.scores.values()} == {(None, "truncated")}
+    assert "after 10 tokens" in cut.scores["Safety"].reason and SAID.startswith(cut.text)
+
+
+def test_a_critique_does_not_depend_on_its_neighbours(writer, tmp_path):
+    judge = writing(writer, tmp_path / "a")
+    together, questions = judge.answer(ask(judge)), ask(judge)
+    for question, answer in zip(questions, together, strict=True):
+        alone = judge.answer([question])[0]
+        assert alone.text == answer.text
+        for name, score in alone.scores.items():
+            assert score.distribution == pytest.approx(answer.scores[name].distribution, abs=1e-3) or not score.mass
+    assert judge.encoder.tokenizer.padding_side == local.AutoProcessor.from_pretrained(writer).tokenizer.padding_side
+
+
+def test_room_for_the_critique_is_asked_for(writer, tmp_path, monkeypatch):
+    judge = writing(writer, tmp_path / "a")
+    monkeypatch.setattr(judge, "limit", 256)
+    answer = judge.answer(ask(judge))[0]
+    assert {s.state for s in answer.scores.values()} == {"input_error"}
+    assert "256 for its critique" in answer.scores["Safety"].reason
+    with pytest.raises(InputError, match="scores, critique"):
+        local.LocalJudge(writer, tiny.adapter(writer, tmp_path / "b", RUBRIC, order="both"), RUBRIC, name="x")
+
+
+def test_words_stand_between_prompt_and_slots(judge):
+    question = ask(judge, ["red"])[0]
+    plain = judge.encoder.encode(question.prompt, question.pictures)
+    words = judge.encoder.said("Safety - no fault <eos>")
+    whole = judge.encoder.encode(question.prompt, question.pictures, words)
+    before = judge.encoder.before(plain)
+    assert whole.ids == before + words + plain.ids[len(before) :] and judge.encoder.before(whole) == before + words
+    assert whole.slots == [slot + len(words) for slot in plain.slots]
+    text = judge.encoder.tokenizer.decode(words, clean_up_tokenization_spaces=False)
+    assert text == "Critique: Safety - no fault <eos>\nScores:\n"
+    assert judge.encoder.tokenizer.eos_token_id not in words
