@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 from scipy.special import entr
-from scipy.stats import rankdata
 
 from ..judge.errors import InputError
 from .bootstrap import Estimate
 from .ceiling import leave_one_out_targets, mean_of_experts
 from .multiplicity import adjust
 from .probes import cluster_t_test
+from .ranking import spearman_within_case
 from .ratings import Panel, read_panel
 from .ratios import per_cluster, ratios
+
+ALPHA = 0.05
+Verdict = Literal["better", "worse", "surer", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class RungResult:
     `results`: mae, rps (ranked probability score over the levels, in levels), entropy (nats) of its distributions,
     spearman (of the systems within a case, mean over cases), loo_mae (against the experts' leave-one-out targets);
     `seeds`: the value of each seed. `against`: name of another rung or baseline -> difference in mae (this minus that,
-    same narratives, same draws) with interval, and `p`: its p-value, adjusted (Holm) over everything in the ladder.
+    same narratives, same draws) with interval, and `p`: its p-value, adjusted (Holm) over everything in the ladder;
+    `against_rps`: the same difference in rps, for those that give distributions.
     """
 
     rung: str
@@ -40,6 +44,19 @@ class RungResult:
     seeds: Mapping[str, tuple[float | None, ...]]
     against: Mapping[str, Estimate]
     p: Mapping[str, float | None]
+    against_rps: Mapping[str, Estimate]
+
+    def verdict(self, other: str) -> Verdict:
+        """Against a rung below: "better" or "worse" where interval and adjusted p say so, "surer" for a better error
+        bought with a worse rps, else "undecided"."""
+        gap, p, rps = self.against[other], self.p[other], self.against_rps.get(other)
+        if p is None or p >= ALPHA or gap.low is None or gap.high is None:
+            return "undecided"
+        if gap.low > 0:
+            return "worse"
+        if gap.high >= 0:
+            return "undecided"
+        return "surer" if rps is not None and rps.low is not None and rps.low > 0 else "better"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON, without NaN."""
@@ -47,7 +64,10 @@ class RungResult:
             "rung": self.rung, "dimension": self.dimension,
             "results": {k: v.to_dict() for k, v in self.results.items()},
             "seeds": {k: list(v) for k, v in self.seeds.items()},
-            "against": {k: v.to_dict() | {"p_adjusted": self.p[k]} for k, v in self.against.items()},
+            "against": {
+                k: v.to_dict() | {"p_adjusted": self.p[k], "verdict": self.verdict(k)} for k, v in self.against.items()
+            },
+            "against_rps": {k: v.to_dict() for k, v in self.against_rps.items()},
         }  # fmt: skip
 
 
@@ -61,6 +81,23 @@ class Ladder:
     constant: Mapping[str, Estimate]
     expert: Mapping[str, Estimate]
     settings: Mapping[str, Any]
+    below: Mapping[str, tuple[str, ...]]
+
+    def recommended(self) -> str | None:
+        """The rung to take: from the first that is compared with anything, upwards to each that beats all below it.
+
+        To beat: better in a dimension or more, worse and surer in none. A rung that stands on one that was not taken is
+        not taken either. None if there is no such rung.
+        """
+        best = None
+        for rung in self.rungs:
+            others = self.below[rung]
+            if not others or (best is not None and best not in others):
+                continue
+            seen = {o: {self.of(rung, d).verdict(o) for d in self.dimensions} for o in others}
+            if all("better" in v and not v & {"worse", "surer"} for v in seen.values()):
+                best = rung
+        return best
 
     def of(self, rung: str, dimension: str) -> RungResult:
         """One cell; InputError if there is none."""
@@ -73,6 +110,7 @@ class Ladder:
         return {
             "rungs": list(self.rungs), "dimensions": list(self.dimensions),
             "results": [r.to_dict() for r in self.results],
+            "recommended": self.recommended(),
             "constant": {k: v.to_dict() for k, v in self.constant.items()},
             "expert_leave_one_out": {k: v.to_dict() for k, v in self.expert.items()},
             "settings": dict(self.settings),
@@ -111,8 +149,8 @@ def ladder(
         own = _row_mean(np.abs(y - others), np.isfinite(others))
         expert[dimension] = _mean(own, kept & np.isfinite(own), panel, resamples, seed)
         error = {r: np.abs(x[:, own_j] - target[:, None]).mean(axis=1) for r, own_j in members.items()}
-        for rung, own_j in members.items():
-            scores = [_measures(panel, d, j, target, others, kept) for j in own_j]
+        measured = {r: [_measures(panel, d, j, target, others, kept) for j in own_j] for r, own_j in members.items()}
+        for rung, scores in measured.items():
             results, seeds = {}, {}
             for name in scores[0]:
                 each = np.stack([s[name] for s in scores])
@@ -123,9 +161,15 @@ def ladder(
             for other in below[rung]:
                 gap = np.where(kept, error[rung] - error[other], np.nan)
                 tests[other] = cluster_t_test(*per_cluster(gap, panel.cluster, panel.n_clusters))
+            rps = {
+                o: _mean(_over_seeds(scores, "rps") - _over_seeds(measured[o], "rps"), kept, panel, resamples, seed)
+                for o in below[rung]
+                if "rps" in scores[0] and np.isfinite(_over_seeds(measured[o], "rps")).any()
+            }
             found.append(
-                {"rung": rung, "dimension": dimension, "results": results, "seeds": seeds, "against": gaps, "p": tests}
-            )
+                {"rung": rung, "dimension": dimension, "results": results, "seeds": seeds, "against": gaps, "p": tests,
+                 "against_rps": rps}
+            )  # fmt: skip
     adjusted = iter(adjust([p for row in found for p in row["p"].values()], "holm"))
     rows = tuple(RungResult(**{**row, "p": {other: next(adjusted) for other in row["p"]}}) for row in found)
     settings = {
@@ -133,7 +177,12 @@ def ladder(
         "target": "mean of the experts who rated the narrative", "family": sum(len(r.p) for r in rows),
         "correction": "Holm over all comparisons of the ladder", "seeds": {r: len(m) for r, m in members.items()},
     }  # fmt: skip
-    return Ladder(tuple(below), panel.dimensions, rows, constant, expert, settings)
+    chain = {rung: tuple(others) for rung, others in below.items()}
+    return Ladder(tuple(below), panel.dimensions, rows, constant, expert, settings, chain)
+
+
+def _over_seeds(scores: Sequence[Mapping[str, np.ndarray]], name: str) -> np.ndarray:
+    return np.mean([s[name] for s in scores], axis=0)
 
 
 def _measures(
@@ -143,7 +192,7 @@ def _measures(
     x, y = np.where(kept, panel.judges[d, :, j], np.nan), panel.experts[d]
     found = {"mae": np.abs(x - target)}
     found["loo_mae"] = _row_mean(np.abs(x[:, None] - others), np.isfinite(others) & kept[:, None])
-    found["spearman"] = _within_case(x, target, panel.case)
+    found["spearman"] = spearman_within_case(x, target, panel.case)
     if panel.distributions is not None:
         chances = np.where(kept[:, None], panel.distributions[d, :, j], np.nan)
         reached = np.where(np.isfinite(y)[:, :, None], y[:, :, None] <= np.array(panel.levels), np.nan)
@@ -157,19 +206,6 @@ def _row_mean(values: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """Mean of the kept values of each row, NaN where there is none."""
     count = kept.sum(axis=1)
     return np.where(count > 0, np.where(kept, values, 0.0).sum(axis=1) / np.maximum(count, 1), np.nan)
-
-
-def _within_case(x: np.ndarray, target: np.ndarray, case: np.ndarray) -> np.ndarray:
-    """Spearman's correlation of judge and experts over the narratives of each case; NaN elsewhere, and for all ties."""
-    found = np.full(len(x), np.nan)
-    known = np.flatnonzero(np.isfinite(x) & np.isfinite(target))
-    order = known[np.argsort(case[known], kind="stable")]
-    for part in np.split(order, np.flatnonzero(np.diff(case[order])) + 1):
-        if len(part) > 2:
-            a, b = rankdata(x[part]), rankdata(target[part])
-            if a.std() > 0 and b.std() > 0:
-                found[part[0]] = float(np.corrcoef(a, b)[0, 1])
-    return found
 
 
 def _mean(values: np.ndarray, kept: np.ndarray, panel: Panel, resamples: int, seed: int) -> Estimate:

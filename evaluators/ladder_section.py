@@ -45,12 +45,19 @@ def ladder_section(found: Ladder, seconds: Mapping[str, Sequence[float]]) -> lis
     for result in found.results:
         for other, gap in result.against.items():
             p = result.p[other]
-            better = "yes" if gap.high is not None and gap.high < 0 and p is not None and p < 0.05 else "no"
+            rps = result.against_rps.get(other)
             shown = NOTHING if p is None else f"{p:.3f}"
-            rows.append([f"{result.rung} − {other}", result.dimension, cell(gap, foot, gap.n), shown, better])
+            surer = NOTHING if rps is None else cell(rps, foot, gap.n)
+            name, verdict = f"{result.rung} − {other}", result.verdict(other)
+            rows.append([name, result.dimension, cell(gap, foot, gap.n), shown, surer, verdict])
     family = found.settings["family"]
     lines += ["### Each rung against those below", ""]
     lines += paragraph(f"Difference in MAE on the same narratives; p by a cluster t-test, Holm over all {family}.")
-    lines += table(["Rungs", "Dimension", "Difference", "p, adjusted", "Better"], rows, left=2)
+    lines += table(["Rungs", "Dimension", "Difference", "p, adjusted", "Difference in RPS", "Verdict"], rows, left=2)
+    taken = found.recommended()
+    lines += paragraph(
+        f"**Recommended: {taken or 'none'}** (better than all below it in a dimension or more, worse in none; surer: a "
+        "better error bought with a worse RPS, which does not count)."
+    )
     rows = [[rung, str(len(cpu)), f"{sum(cpu) / len(cpu):.0f}"] for rung, cpu in seconds.items()]
     return [*lines, "### Cost", "", *table(["Rung", "Seeds", "CPU seconds each"], rows)]

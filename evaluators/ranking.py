@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.stats import rankdata
 
 from .statistics import SLACK, ratio
 
@@ -93,3 +94,20 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     va, vb = (a * a).sum(axis=0), (b * b).sum(axis=0)
     va, vb = np.where(va > SLACK**2, va, 0.0), np.where(vb > SLACK**2, vb, 0.0)
     return ratio((a * b).sum(axis=0), np.sqrt(va) * np.sqrt(vb))
+
+
+def spearman_within_case(x: np.ndarray, target: np.ndarray, case: np.ndarray) -> np.ndarray:
+    """Spearman's correlation of judge and experts over the narratives of each case (of three or more).
+
+    x, target: float [narratives], NaN where missing; case: int [narratives]. Returns float [narratives]: the value
+    stands at the first narrative of its case; NaN elsewhere, and where one of the two is all ties.
+    """
+    found = np.full(len(x), np.nan)
+    known = np.flatnonzero(np.isfinite(x) & np.isfinite(target))
+    order = known[np.argsort(case[known], kind="stable")]
+    for part in np.split(order, np.flatnonzero(np.diff(case[order])) + 1):
+        if len(part) > 2:
+            a, b = rankdata(x[part]), rankdata(target[part])
+            if a.std() > 0 and b.std() > 0:
+                found[part[0]] = float(np.corrcoef(a, b)[0, 1])
+    return found

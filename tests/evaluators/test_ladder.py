@@ -45,6 +45,24 @@ def test_a_better_rung_is_found_and_an_equal_one_is_not_claimed():
     assert "| high − low" in text and max(map(len, text.split("\n"))) <= 120
 
 
+def test_a_rung_is_recommended_only_if_it_beats_all_below_and_has_not_just_grown_surer():
+    frame = table({"low": 1.0, "mid": 0.6, "sure": 0.3})
+    worst = pl.when(pl.col("rater").str.starts_with("sure")).then(pl.lit([1.0, 0, 0, 0, 0, 0]))
+    sure = frame.with_columns(distribution=worst.otherwise(pl.col("distribution")))
+    chain = {"low": (), "mid": ("low",), "sure": ("mid", "low")}
+    assert ladder(frame, LEVELS, chain).recommended() == "sure"
+    found = ladder(sure, LEVELS, chain)
+    assert found.recommended() == "mid" and found.of("sure", "A").verdict("mid") == "surer"
+    assert found.of("sure", "A").against["mid"].high < 0 < found.of("sure", "A").against_rps["mid"].low
+    assert ladder(frame, LEVELS, {"sure": (), "low": ("sure",)}).recommended() is None
+    # a rung on one that was not taken is not taken, though it is better than that one
+    above = {"mid": (), "sure": ("mid",), "low": ("sure",), "again": ("low",)}
+    more = frame.filter(pl.col("rater").str.starts_with("mid")).with_columns(
+        rater=pl.col("rater").str.replace("mid", "again")
+    )
+    assert ladder(pl.concat([frame, more]), LEVELS, above).recommended() == "sure"
+
+
 def test_the_numbers_are_those_of_plain_loops():
     frame = table({"one": 0.5}, cases=25)
     found = ladder(frame, LEVELS, {"one": ()}).of("one", "A")
