@@ -25,10 +25,15 @@ def train_recipe(recipe: str, out: Path, data: Path | None, dry_run: bool, as_js
         result = {"recipe": plan.name, "data": where, "stages": stages, "text_only": plan.text_only, "out": str(out)}
         return output.emit(result, as_json, lambda: "\n".join(f"{k}: {v}" for k, v in result.items()))
     try:
+        from ..training.processes import is_main, main_first
         from ..training.train import train
     except ImportError as error:  # pragma: no cover
-        raise MissingExtra("training", "local") from error
-    done = train(plan, benchmark_of(plan, data, out), out, teller())
+        raise MissingExtra("training", "train") from error
+    with main_first():
+        bench = benchmark_of(plan, data, out)
+    done = train(plan, bench, out, teller() if is_main() else None)
+    if not is_main():
+        return
     result = {
         "base": str(done.base),
         "judge": str(done.judge),
@@ -91,7 +96,7 @@ def print_figures(judge: str, text_only: str | None, cases: int, seed: int, card
     if blind and blind.signature.get("base") != opened.signature.get("base"):
         raise InputError(f"{text_only} stands on another base than {judge}; compare judges of one recipe")
     with output.progress("scoring") as tick:
-        found = figures(opened, blind, rubric, cases, seed, tick)
+        found = figures(opened, blind, rubric, cases, seed, tick, open_judge(judge, rubric, critique=True))
     found["targets"] = targets(found)
     if card:
         from ..training.card import update_card
@@ -125,8 +130,22 @@ def _figures_text(found: dict[str, Any]) -> str:
         f"SYNTHETIC: {found['narratives']} narratives of {found['patients']} patients the judge never saw "
         f"(seed {found['seed']}); "
         "against the mean of three simulated experts, 95 % intervals by patient\n\n"
-        f"{output.table(rows, head)}\n\n{output.table(aims, ('figure', 'value', 'target', 'met'))}"
+        f"{output.table(rows, head)}\n\n{output.table(_critique_rows(found), CRITIQUES)}\n\n"
+        f"{output.table(aims, ('figure', 'value', 'target', 'met'))}"
     )
+
+
+CRITIQUES = ("critique", "planted", "named", "claims", "false", "agrees with the score", "faults and points, Spearman")
+
+
+def _critique_rows(found: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """Per dimension and over all: how many planted faults there are, the share named, how many claims, false ones."""
+    parts = found["critiques"]
+    return [
+        (name, d["named"]["n"], span(d["named"]), d["false"]["n"], span(d["false"]), span(d["agrees"]),
+         span(d["spearman"]))
+        for name, d in {**parts["dimensions"], "all": parts["whole"]}.items()
+    ]  # fmt: skip
 
 
 def find_recipe(recipe: str) -> Path:

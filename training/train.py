@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from ..judge.tables import frame_to_ratings, read_narratives, read_ratings
 from .card import update_card
 from .config import Pretraining, Recipe
 from .examples import Example, Pictures, build_examples
+from .processes import is_main, processes
 
 STAMP = "pretraining.json"
 Progress = Callable[[str, int, int, dict[str, float]], None]
@@ -36,17 +37,30 @@ class Trained(NamedTuple):
     seconds: dict[str, tuple[float, float]]
 
 
-def train(recipe: Recipe, folder: Path, out: Path, progress: Progress | None = None) -> Trained:
+def train(
+    recipe: Recipe,
+    folder: Path,
+    out: Path,
+    progress: Progress | None = None,
+    *,
+    held_apart: Sequence[Mapping[str, Any]] = (),
+) -> Trained:
     """Run a recipe on a benchmark folder with narratives and expert ratings; write base, judge, text_only to `out`.
 
-    Raises InputError if the folder has nothing to learn from, FloatingPointError if the loss stops being finite.
+    held_apart: what `leakage.check_apart` said of evaluation data, for the card. With `save_every` in the recipe, the
+    same call again takes up what a broken-off one has done: base, judge, checkpoints. Raises InputError if the folder
+    has nothing to learn from, or if the split to learn from shares patients or lesions with another; FloatingPointError
+    if the loss stops being finite.
     """
-    from .adapter_folder import refuse_strangers
+    from .adapter_folder import data_facts, refuse_strangers
+    from .checkpoints import finished, note_finished, training_stamp
+    from .leakage import check_splits
     from .sft import train_adapter
 
     report = progress or (lambda stage, step, steps, figures: None)
     rubric = load_rubric(recipe.rubric)
     benchmark = load_benchmark(folder)
+    apart = [*check_splits(benchmark, recipe.data.split), *held_apart]
     narratives = read_narratives(folder / recipe.data.narratives)
     ratings = list(frame_to_ratings(read_ratings(folder / recipe.data.ratings, rubric)))
     examples = build_examples(benchmark.cases, narratives, ratings, rubric, recipe.data.split)
@@ -56,6 +70,8 @@ def train(recipe: Recipe, folder: Path, out: Path, progress: Progress | None = N
     clock = Clock()
     if recipe.pretraining and _made_by(out / "base", _stamp(recipe, folder)):
         base = out / "base"  # taken up: the same data and settings made it
+    elif recipe.pretraining and processes() > 1:
+        raise InputError("a base is pre-trained in one process: run the recipe once without torchrun or accelerate")
     elif recipe.pretraining:
         (out / "base" / STAMP).unlink(missing_ok=True)
         base = _pretrain(recipe, recipe.pretraining, examples, pictures, rubric, out / "base", report, clock)
@@ -65,24 +81,33 @@ def train(recipe: Recipe, folder: Path, out: Path, progress: Progress | None = N
         raise InputError("the recipe names no base: set base to a model folder, or add a pretraining section")
     else:
         base = named_base(recipe.base)
+    held_out = [case for case in benchmark.cases if case.split == "validation"]
     done = {}
     for name, blind in (("judge", False), ("text_only", True)):
-        if not blind or recipe.text_only:
-            done[name] = train_adapter(
-                recipe,
-                base,
-                out / name,
-                examples,
-                pictures,
-                rubric,
-                blind=blind,
-                source=f"{benchmark.name} {benchmark.version}, {len(benchmark.cases)} cases",
-                progress=partial(told, report, name, recipe.sft.steps),
-            )
-            clock.lap(name)
-    held_out = [case for case in benchmark.cases if case.split == "validation"]
-    for path in done.values():
-        update_card(path, {"domain": measure_domain(base, path, held_out, narratives, pictures)})
+        if blind and not recipe.text_only:
+            continue
+        done[name] = out / name
+        stamp = training_stamp(recipe, base, examples, blind) | {"data": data_hashes(recipe, folder)}
+        if recipe.save_every and finished(out / name, stamp):
+            if is_main():
+                update_card(out / name, {"held_apart": apart})
+            continue
+        train_adapter(
+            recipe,
+            base,
+            out / name,
+            examples,
+            pictures,
+            rubric,
+            blind=blind,
+            source=f"{benchmark.name} {benchmark.version}, {len(benchmark.cases)} cases",
+            progress=partial(told, report, name, recipe.sft.steps),
+        )
+        if is_main():
+            domain = measure_domain(base, out / name, held_out, narratives, pictures)
+            update_card(out / name, {"domain": domain, "data": data_facts(benchmark), "held_apart": apart})
+            note_finished(out / name, stamp)
+        clock.lap(name)
     return Trained(base, done["judge"], done.get("text_only"), clock.laps)
 
 
@@ -155,7 +180,7 @@ def _pretrain(
         for name in corpus.cases[0].tags["attributes"]
     }
     shape = plan.shape.model_dump()
-    fixed = ["\n".join(f"{name}:" for name in rubric.names) + f"\nCritique:\n{rubric.id}\nContext: \n"] * 200
+    fixed = ["\n".join(f"{name}:" for name in rubric.names) + f"\nCritique:\n{rubric.id}\nContext: \nScores:\n"] * 200
     texts = [n.text for n in corpus.narratives[:10_000]] + [c.context for c in corpus.cases[:5_000]]
     words = [value for values in attributes.values() for value in values] + list(p.VERDICTS)
     tokenizer = p.build_tokenizer([*texts, *corpus.critiques[:5_000], *fixed], words, plan.shape.vocabulary)
@@ -237,8 +262,9 @@ def measure_domain(
     """
     import torch
     from safetensors.torch import save_file
-    from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers import AutoModelForImageTextToText
 
+    from ..judge.backends.bases import load_processor
     from ..judge.backends.domain import FILE, distance, vision_tower, watch_pictures
 
     chosen = {case.id for case in cases}
@@ -246,7 +272,7 @@ def measure_domain(
     if len(chosen) < 50 or not texts:
         return {}
     local = {"local_files_only": True, "trust_remote_code": False}
-    processor = AutoProcessor.from_pretrained(base, **local)
+    processor = load_processor(base, read_card(judge).get("images"))
     words = [len(text.split()) for text in texts]
     tokens = [len(processor.tokenizer.encode(text, add_special_tokens=False)) for text in texts]
     rates = [t / w for t, w in zip(tokens, words, strict=True)]
