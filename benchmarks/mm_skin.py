@@ -18,8 +18,9 @@ def read(root: str | Path, *, images: str | Path | None = None, part: str = "tes
 
     images: the folder that the published paths (dataset/bk5_630.png) start from (default: `root`). licence: the set
     states none, so it must be said before pictures are copied. A case is a picture; there is neither diagnosis nor
-    caption. Comes with two tables: answers (case_id, question_id, value) and questions (question_id, case_id, text,
-    kind "open"). InputError if the table is not there.
+    caption. Comes with three tables: answers (case_id, question_id, value), questions (question_id, kind "open") and
+    asked (case_id, question_id, text). No question is put to many pictures, so question_id is the place within its
+    picture ("1", "2" ...): scores are by place, and of all. InputError if the table is not there.
     """
     one_of(part, _PARTS, "part")
     reader = _Pairs(Tree(Path(images or root)), licence)
@@ -35,7 +36,7 @@ def read(root: str | Path, *, images: str | Path | None = None, part: str = "tes
     return Bundle(
         "mm_skin", "1", licence, "https://github.com/ZwQ803/MM-Skin", "Zeng W et al., arXiv:2505.06152",
         list(reader.cases.values()), reader.tree.root, problems=reader.problems,
-        tables={"answers": reader.answers, "questions": reader.questions},
+        tables={"answers": reader.answers, "questions": reader.questions(), "asked": reader.asked},
         notes=[
             "No licence is stated, and the pictures are from textbooks: research use at your own risk.",
             "Answers were made by a language model from captions; many cannot be told from the picture.",
@@ -49,7 +50,7 @@ class _Pairs:
         self.tree, self.licence = tree, licence
         self.cases: dict[str, Case] = {}
         self.answers: list[dict[str, Any]] = []
-        self.questions: list[dict[str, Any]] = []
+        self.asked: list[dict[str, Any]] = []
         self.problems: list[Problem] = []
         self._asked: dict[tuple[str, str], int] = {}
         self._count: dict[str, int] = {}
@@ -98,5 +99,11 @@ class _Pairs:
         if (first := self._asked.setdefault((case, question), line)) != line:
             raise ValueError(f"the same question stands already on line {first}")
         self._count[case] = number = self._count.get(case, 0) + 1
-        self.questions.append({"question_id": f"{case}#{number}", "case_id": case, "text": question, "kind": "open"})
-        self.answers.append({"case_id": case, "question_id": f"{case}#{number}", "value": answer})
+        self.asked.append({"case_id": case, "question_id": f"{number}", "text": question})
+        self.answers.append({"case_id": case, "question_id": f"{number}", "value": answer})
+
+    def questions(self) -> list[dict[str, Any]]:
+        """A question per place: its words differ from picture to picture and stand in `asked`."""
+        most = max(self._count.values(), default=0)
+        return [{"question_id": f"{place}", "kind": "open", "text": f"question {place} on a picture (asked.jsonl)"}
+                for place in range(1, most + 1)]  # fmt: skip

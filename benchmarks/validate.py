@@ -16,6 +16,7 @@ from ..judge.tablefile import ENDINGS, Problem
 from ..judge.tables import read_cases, read_narratives, read_ratings
 from .bundle import unknown_label
 from .parallel import in_order
+from .validate_questions import question_problems
 
 
 def validate(folder: str | Path) -> list[Problem]:
@@ -23,8 +24,9 @@ def validate(folder: str | Path) -> list[Problem]:
 
     Looked at: benchmark.yaml (keys, licence, hashes of every file), cases.jsonl (fields, ids, urgencies), splits
     (a patient, a lesion or a picture in two of them, cases without one), labels (with the closest terms), images
-    (there, readable, the same pixels under two cases), narratives and ratings (known cases). `line` is 0 where the
-    reading of a file already names lines in the message. InputError if `folder` is no folder.
+    (there, readable, the same pixels under two cases), narratives and ratings (known cases), questions and gold answers
+    (known cases and questions, options). `line` is 0 where the reading of a file already names lines in the message.
+    InputError if `folder` is no folder.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -45,6 +47,7 @@ def validate(folder: str | Path) -> list[Problem]:
     problems += split_problems(cases)
     problems += _images(folder, cases)
     problems += _tables(folder, cases)
+    problems += question_problems(folder, cases)
     return problems
 
 

@@ -14,6 +14,7 @@ from ..judge.errors import InputError
 from ..judge.rubric import Rubric, load_rubric
 from ..judge.tables import read_ratings
 from . import output
+from .agreement_cases import scores_by, where_label_agrees
 
 MOST_JUDGES = 4  # more are compared in pairs only if they are named
 
@@ -36,6 +37,8 @@ class Asked(NamedTuple):
     target: str
     resamples: int
     seed: int
+    where_label_agrees: bool = False
+    scores_by: str = ""
 
 
 def agree_files(
@@ -47,7 +50,17 @@ def agree_files(
     experts = frame.filter(pl.col("rater_kind") == "expert")["score"].is_not_null().any()
     if experts and asked.target != "mean":
         frame = _on_consensus(frame, words, asked)
-    result, text, passed = _with_experts(ratings, frame, words, asked) if experts else _without(frame, words, asked)
+    if experts:
+        result, text, passed = _with_experts(ratings, frame, words, asked)
+    elif asked.doses or not (asked.where_label_agrees or asked.scores_by):
+        result, text, passed = _without(frame, words, asked)
+    else:  # scores of a judge alone
+        result, text, passed = {}, [], False
+        if asked.where_label_agrees:
+            text, result["where_label_agrees"] = where_label_agrees(frame, words.scale.levels, None, asked)
+    if asked.scores_by:
+        lines, result["scores_by"] = scores_by(frame, asked)
+        text += lines
     output.emit(result, as_json, lambda: "\n".join(text))
     if asked.gate and not passed:
         output.say("gate: not every dimension is licensed")
@@ -118,6 +131,9 @@ def _with_experts(
         lines, groups = _subgroups(frame, levels, names, asked, cluster)
         result["subgroups"] = groups
         text += lines
+    if asked.where_label_agrees:
+        lines, result["where_label_agrees"] = where_label_agrees(frame, levels, found, asked)
+        text += lines
     compared = _pairs(frame, levels, names, cluster, asked)
     if compared:
         result["judges_compared"] = [c.to_dict() for c in compared]
@@ -183,15 +199,14 @@ def make_licence(ratings: Sequence[Path], frame: pl.DataFrame, rubric: Rubric, j
 def _subgroups(
     frame: pl.DataFrame, levels: Sequence[int], names: Sequence[str], asked: Asked, cluster: Any
 ) -> tuple[list[str], dict[str, Any]]:
-    from ..evaluators.case_attributes import case_attributes
     from ..evaluators.comparison_sections import subgroup_section
     from ..evaluators.subgroups import subgroup_gaps
     from ..judge.benchmark import load_benchmark
+    from .evaluating_groups import attributes_of
 
     if not asked.bench:
         raise InputError("--by needs --bench: age, sex, skin type and the like stand in the cases")
-    wanted = None if asked.by == "all" else [part.strip() for part in asked.by.split(",")]
-    attributes = case_attributes(load_benchmark(asked.bench).cases, wanted)
+    attributes = attributes_of(load_benchmark(asked.bench).cases, asked.by)
     lines, found = list[str](), dict[str, Any]()
     for name in names:
         gaps = subgroup_gaps(frame, levels, name, attributes, cluster, asked.resamples, asked.seed)

@@ -13,6 +13,8 @@ import polars as pl
 
 from ..evaluators.calibration_record import Calibration
 from ..evaluators.score_intervals import IntervalCheck, IntervalMethod, ScoreIntervals
+from ..judge.errors import InputError
+from ..judge.records import Case
 from ..judge.rubric import load_rubric
 from . import output
 from .agreement import clusters_of, judge_signature, read_files
@@ -31,6 +33,7 @@ def calibrate_files(
     seed: int,
     columns: dict[str, str],
     as_json: bool,
+    intervals_by: str = "",
 ) -> None:
     """Fit, save, and show bias, error and coverage on cases that neither map nor interval had seen."""
     from ..evaluators.calibration import calibrate
@@ -38,6 +41,7 @@ def calibrate_files(
     from ..evaluators.score_intervals import check_intervals, fit_intervals
 
     words = load_rubric(rubric)
+    by = _groups(bench, intervals_by) if intervals_by else None
     frame = read_files(ratings, words, columns, rater_kind)
     levels = words.scale.levels
     found = calibrate(
@@ -58,8 +62,9 @@ def calibrate_files(
     if unseen is not None and unseen.height:
         told = bool(unseen["sd"].is_not_null().all()) and not unseen["sd"].is_nan().any()
         how = IntervalMethod(alpha=1 - coverage, normalised=told)
-        checks = check_intervals(unseen, levels, how, seed=seed)
-        found = replace(found, intervals=fit_intervals(unseen, judge, levels, how, None, words.id, seed).to_dict())
+        checks = check_intervals(unseen, levels, how, by, seed)
+        fitted = fit_intervals(unseen, judge, levels, how, by, words.id, seed).to_dict()
+        found = replace(found, intervals=fitted | ({"by": intervals_by} if by is not None else {}))
         if told:
             for (name,), part in unseen.group_by("dimension", maintain_order=True):
                 error = np.abs((part["expert"] - part["calibrated"]).to_numpy())
@@ -87,8 +92,14 @@ def _text(found: Calibration, checks: Sequence[IntervalCheck], deferral: dict[st
     head = ("dimension", "method", "n", "bias before", "MAE before", "MAE after", "change low", "change high")
     parts = ["On cases that the map had not seen:", "", output.table(rows, head)]
     if checks:
-        covered = [(c.dimension, c.wanted, c.coverage.value, c.width.value, c.coverage.n, c.trivial) for c in checks]
-        names = ("dimension", "wanted", "covered", "mean width", "n", "whole scale")
+        grouped = any(c.group is not None for c in checks)
+        covered = [
+            (c.dimension, *([c.group or "all"] if grouped else []), c.wanted, c.coverage.value, c.coverage.low,
+             c.coverage.high, c.width.value, c.coverage.n, c.trivial)
+            for c in checks
+        ]  # fmt: skip
+        names = ("dimension", *(["group"] if grouped else []), "wanted", "covered", "low", "high", "mean width", "n",
+                 "whole scale")  # fmt: skip
         lead = "Intervals per score (conformal), on cases that they had not seen:"
         parts += ["", lead, "", output.table(covered, names)]
     if deferral:
@@ -101,17 +112,43 @@ def _text(found: Calibration, checks: Sequence[IntervalCheck], deferral: dict[st
     return "\n".join([*parts, "", f"written: {out}"])
 
 
+def _groups(bench: Path | None, name: str) -> dict[str, str]:
+    """case_id -> group of one attribute of the cases."""
+    if bench is None:
+        raise InputError("--intervals-by needs --bench: the groups stand in the cases")
+    from ..judge.benchmark import load_benchmark
+
+    return groups_of(load_benchmark(bench).cases, name)
+
+
+def groups_of(cases: Sequence[Case], name: str) -> dict[str, str]:
+    """case_id -> group, of an attribute that intervals have quantiles of their own for; InputError if it is unknown."""
+    from .evaluating_groups import attributes_of
+
+    if "," in name or name == "all":
+        raise InputError(f"--intervals-by takes one attribute, such as fitzpatrick, not '{name}'")
+    return attributes_of(cases, name, "--intervals-by")[name]
+
+
 def _at(curve: dict[str, Any], share: float) -> float | None:
     """The risk at the smallest coverage that reaches `share`."""
     return next((r for c, r in zip(curve["coverage"], curve["risk"], strict=True) if c >= share), None)
 
 
 def apply_calibration(
-    frame: pl.DataFrame, path: Path, judge: str, rubric: str, signature: str, threshold: float | None, notes: list[str]
+    frame: pl.DataFrame,
+    path: Path,
+    judge: str,
+    rubric: str,
+    signature: str,
+    threshold: float | None,
+    notes: list[str],
+    cases: Sequence[Case] = (),
 ) -> tuple[pl.DataFrame, pl.DataFrame | None]:
     """Ratings on the experts' scale with intervals, and the cases that an expert should look at (None without any).
 
-    A calibration is for one judge as it was: another signature is refused.
+    `cases`: where the intervals go by subgroup, of which they tell the group. A calibration is for one judge as it was:
+    another signature is refused.
     """
     from ..evaluators.deferral import flag_for_review
 
@@ -121,6 +158,7 @@ def apply_calibration(
     calibrated = found.apply(frame, cut=True, notes=notes)
     if found.intervals is None:
         return calibrated, None
-    calibrated = ScoreIntervals.from_dict(found.intervals).apply(calibrated)
+    by = groups_of(cases, found.intervals["by"]) if found.intervals.get("by") else None
+    calibrated = ScoreIntervals.from_dict(found.intervals).apply(calibrated, by)
     mine = calibrated.filter((pl.col("rater") == judge) & (pl.col("rater_kind") == "judge"))
     return calibrated, flag_for_review(mine, threshold)

@@ -18,7 +18,12 @@ def agree(
     rubric: RubricName = "derm6",
     bench: Annotated[Path | None, typer.Option(help="Benchmark, for the patients that cases belong to.")] = None,
     text_only: Annotated[str | None, typer.Option(help="A judge in the ratings that sees no picture.")] = None,
-    by: Annotated[str, typer.Option(help="Errors by subgroup: fitzpatrick,age,sex,site,... or all.")] = "",
+    by: Annotated[str, typer.Option(help="Errors by subgroup: fitzpatrick,age,sex,site,... a tag, or all.")] = "",
+    scores_by: Annotated[str, typer.Option(help="A judge's scores by subgroup; needs no expert.")] = "",
+    where_label_agrees: Annotated[
+        bool,
+        typer.Option("--where-label-agrees", help="Also on the cases whose reference concludes with their label."),
+    ] = False,
     thresholds: Annotated[Path | None, typer.Option(help="Own licence thresholds (.yaml).")] = None,
     population: Annotated[str, typer.Option(help="Whose cases these are; goes onto the licence.")] = "",
     licence: Annotated[Path | None, typer.Option(help="Write the judge's licence here (.json).")] = None,
@@ -49,7 +54,7 @@ def agree(
 
     asked = Asked(
         judge, bench, text_only, doses, thresholds, population, by, licence, gate, everything, other_experts,
-        keep_out_of_range, target, resamples, seed,
+        keep_out_of_range, target, resamples, seed, where_label_agrees, scores_by,
     )  # fmt: skip
     if votes:
         votes_files(ratings, pairs(column_map), asked, as_json)
@@ -65,6 +70,9 @@ def calibrate(
     bench: Annotated[Path | None, typer.Option(help="Benchmark, for the patients that cases belong to.")] = None,
     method: Annotated[str, typer.Option(help="auto, cv, shift, linear, isotonic or ordinal.")] = "auto",
     coverage: Annotated[float, typer.Option(min=0.5, max=0.99, help="Of the interval round every score.")] = 0.9,
+    intervals_by: Annotated[
+        str, typer.Option(help="Intervals with quantiles of their own per group: fitzpatrick, age, site ... or a tag.")
+    ] = "",
     population: Annotated[str, typer.Option(help="Whose cases these are; goes into the file.")] = "",
     rater_kind: Annotated[str | None, typer.Option(help="expert or judge, where the files do not say.")] = None,
     seed: Seed = 0,
@@ -76,8 +84,9 @@ def calibrate(
     from .calibration import calibrate_files
 
     calibrate_files(
-        ratings, judge, out, rubric, bench, method, coverage, population, rater_kind, seed, pairs(column_map), as_json
-    )
+        ratings, judge, out, rubric, bench, method, coverage, population, rater_kind, seed, pairs(column_map), as_json,
+        intervals_by,
+    )  # fmt: skip
 
 
 def plan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,29 @@ SEEDS = 3
 
 
 def run_ladder(
-    recipe: str, out: Path, data: Path | None, cases: int, test_seed: int, seeds: int, dry_run: bool, as_json: bool
+    recipe: str,
+    out: Path,
+    data: Path | None,
+    cases: int,
+    test_seed: int,
+    seeds: int,
+    only: str,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
-    """Write `out`/RUNG-SEED (adapter, run folder) and ladder.json; what is there already is taken up."""
+    """Write `out`/RUNG-SEED (adapter, run folder) and ladder.json; what is there already is taken up.
+
+    `only`: rungs, comma-separated; those that they go on from are added.
+    """
     from ..evaluators.ladder import ladder
     from ..evaluators.ladder_section import ladder_section
     from ..training.config import load_recipe
-    from ..training.rungs import rungs_of
+    from ..training.rungs import some_rungs
 
     plan = load_recipe(find_recipe(recipe))
     if plan.pretraining:
         raise InputError(f"recipe {plan.name} builds its own base; the ladder compares adapters on one base")
-    rungs = rungs_of(plan)
+    rungs = some_rungs(plan, [name.strip() for name in only.split(",") if name.strip()])
     if dry_run:
         steps = sum(rung.recipe(plan, 0).sft.steps for rung in rungs if rung.labels != 0) * seeds
         result = {"recipe": plan.name, "rungs": [r.name for r in rungs], "seeds": seeds, "steps": steps,
@@ -38,9 +50,10 @@ def run_ladder(
     rubric = load_rubric(plan.rubric)
     folder = benchmark_of(plan, data, out)
     test = _test_benchmark(out / "test", cases, test_seed, plan.data)
-    frames, seconds = _judged(plan, rubric, folder, test, out, seeds)
+    frames, seconds = _judged(plan, rungs, rubric, folder, test, out, seeds)
     experts = read_ratings(test / "ratings.parquet", rubric).select(list(RATINGS_SCHEMA))
-    below = {"length-only": (), **{rung.name: rung.below for rung in rungs}}
+    there = {"length-only", *(rung.name for rung in rungs)}
+    below = {"length-only": ()} | {rung.name: tuple(o for o in rung.below if o in there) for rung in rungs}
     found = ladder(pl.concat([experts, *frames]), rubric.scale.levels, below, _patients(test))
     result = found.to_dict() | {"synthetic": True, "recipe": plan.model_dump(mode="json"), "seconds": seconds}
     from .reporting import to_json
@@ -51,7 +64,7 @@ def run_ladder(
 
 
 def _judged(
-    plan: Any, rubric: Rubric, folder: Path, test: Path, out: Path, seeds: int
+    plan: Any, rungs: Sequence[Any], rubric: Rubric, folder: Path, test: Path, out: Path, seeds: int
 ) -> tuple[list[pl.DataFrame], dict[str, list[float]]]:
     """Ratings of every rung and seed on the test benchmark, under the name RUNG#SEED; CPU seconds of training."""
     from ..judge.backends import open_judge
@@ -59,7 +72,7 @@ def _judged(
     from ..judge.score import score
     from ..judge.tables import read_narratives
     from ..training.rung_training import prepare_data, train_rung
-    from ..training.rungs import length_only, rungs_of
+    from ..training.rungs import length_only
     from ..training.sft import start_folder
 
     material = prepare_data(plan, folder, rubric)
@@ -67,7 +80,7 @@ def _judged(
     frames = [_length_frame(length_only(material.examples, [n.judged for n in texts]), texts, rubric)]
     seconds: dict[str, list[float]] = {}
     for seed in range(seeds):
-        for rung in rungs_of(plan):
+        for rung in rungs:
             start = out / f"{rung.start}-{seed}" / "judge" if rung.start else None
             home = out / f"{rung.name.replace(' ', '-')}-{seed}"
             wanted, adapter = rung.recipe(plan, seed, start), home / "judge"

@@ -12,10 +12,12 @@ from ..judge.errors import BusyError, InputError, MissingExtra
 from . import output
 from .answers_verb import answers
 from .data_verbs import data_app
+from .evaluate_verb import evaluate
 from .expert_verbs import agree, calibrate, plan, rate_app
 from .gap_verb import gap
 from .generate_verb import generate
-from .options import Config, Folder, Json, Limit, Map, Seed, pairs
+from .options import Config, Folder, Json, Seed
+from .parity_verb import merge, parity
 from .score_verb import score
 
 app = typer.Typer(
@@ -51,29 +53,7 @@ def demo(
 
 app.command()(generate)
 app.command()(score)
-
-
-@app.command()
-def evaluate(
-    bench: Annotated[Path, typer.Argument(help="Benchmark folder.")],
-    narratives: Annotated[Path | None, typer.Argument(help="Narratives; default: those of the benchmark.")] = None,
-    k: Annotated[str, typer.Option(help="Top-k, comma-separated.")] = "1,3,5",
-    cut: Annotated[str, typer.Option(help="Triage: lowest level that counts as positive.")] = "urgent",
-    terms: Annotated[Path | None, typer.Option(help="Own term list (.csv) in place of the shipped one.")] = None,
-    explain: Annotated[
-        Path | None, typer.Option(help="Write what matched what, per narrative (.csv, .jsonl, .parquet).")
-    ] = None,
-    by: Annotated[str, typer.Option(help="Also by subgroup: fitzpatrick,age,sex,site,... or all.")] = "",
-    limit: Limit = None,
-    seed: Seed = 0,
-    column_map: Map = None,
-    as_json: Json = False,
-    config: Config = None,
-) -> None:
-    """Top-k diagnosis and triage of narratives against the gold of the benchmark."""
-    from .evaluating import evaluate_narratives
-
-    evaluate_narratives(bench, narratives, k, cut, terms, explain, by, limit, seed, pairs(column_map), as_json)
+app.command()(evaluate)
 
 
 @app.command()
@@ -115,15 +95,18 @@ def ladder(
     cases: Annotated[int, typer.Option(min=20, help="Synthetic test cases of patients no rung saw.")] = 200,
     test_seed: Annotated[int, typer.Option(help="Seed of the test cases.")] = 990,
     seeds: Annotated[int, typer.Option(min=1, help="How often each rung is trained.")] = 3,
+    only: Annotated[str, typer.Option(help="Only these rungs, comma-separated, and what they go on from.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and do nothing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train every rung of the ladder and compare each with the one below; re-issue it to go on. SYNTHETIC."""
     from .ladder import run_ladder
 
-    run_ladder(recipe, out, data, cases, test_seed, seeds, dry_run, as_json)
+    run_ladder(recipe, out, data, cases, test_seed, seeds, only, dry_run, as_json)
 
 
+app.command()(merge)
+app.command()(parity)
 app.command()(answers)
 app.command()(gap)
 app.command()(agree)

@@ -95,7 +95,7 @@ def full_report(
     if calibration:
         signature = hash_value(dict(judge.signature))
         scaled, review = apply_calibration(
-            frames[first], calibration, judge.name, rubric.id, signature, review_at, notes
+            frames[first], calibration, judge.name, rubric.id, signature, review_at, notes, benchmark.cases
         )
         exports = {"calibrated.jsonl": scaled.write_ndjson()}
         exports |= {} if review is None else {"review.jsonl": review.write_ndjson()}

@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from ..judge.errors import InputError
 from .config import Recipe
 from .examples import Example
 
 FURTHER = 0.5  # steps of a second stage, as a share of the first
+SAMPLED = 0.1  # of a stage that samples whole answers, each of which costs as much as many steps
+SAMPLED_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -33,18 +36,37 @@ class Rung:
     def recipe(self, base: Recipe, seed: int, start: Path | None = None) -> Recipe:
         """The base recipe with this rung's changes and a seed; a rung that goes on has FURTHER of its steps."""
         stage = base.sft
-        if self.start:
+        if self.changes.get("objective") in SAMPLING:
+            steps = max(1, round(stage.steps * SAMPLED))
+            stage = stage.model_copy(
+                update={"steps": steps, "batch": min(SAMPLED_BATCH, stage.batch), "rate": stage.rate / 10}
+            )
+        elif self.start:
             stage = stage.model_copy(update={"steps": max(1, round(stage.steps * FURTHER)), "rate": stage.rate / 3})
         changes = {"name": f"{base.name}-{self.name}", "seed": seed, "sft": stage, "start": str(start or base.start)}
         return base.model_copy(update={**changes, **self.changes})
 
 
+SAMPLING = ("soreb", "grpo", "rloo")
+_FIRST = {"order": "critique"}
 RUNGS = (
     Rung("text-only", blind=True),
-    Rung("cross-entropy", ("text-only", "length-only"), changes={"mse_weight": 0.0}),
+    Rung("cross-entropy", ("text-only", "length-only"), changes={"objective": "cross-entropy"}),
     Rung("regression", ("cross-entropy", "text-only")),
     Rung("regression-longer", ("regression",), start="regression"),
     Rung("reward", ("regression", "regression-longer"), start="regression", changes={"objective": "reward"}),
+    Rung("critique-first", ("regression", "text-only"), changes=_FIRST),
+    Rung("critique-longer", ("critique-first",), start="critique-first", changes=_FIRST),
+    Rung(
+        "self-critiques",
+        ("critique-first", "critique-longer"),
+        start="critique-first",
+        changes={**_FIRST, "self_critiques": True},
+    ),
+    *(
+        Rung(name, ("critique-first", "critique-longer"), "critique-first", changes={**_FIRST, "objective": name})
+        for name in SAMPLING
+    ),
 )
 
 
@@ -58,6 +80,21 @@ def rungs_of(recipe: Recipe) -> tuple[Rung, ...]:
         name = f"{n} labels"
         more.append(Rung(name, ("before",) if name == last else ("before", last), labels=n))
     return (Rung("before", labels=0), *more)
+
+
+def some_rungs(recipe: Recipe, names: Sequence[str]) -> tuple[Rung, ...]:
+    """The named rungs of a recipe and those that they go on from, in order; all of them if none is named.
+
+    InputError for a rung that there is not.
+    """
+    rungs = {rung.name: rung for rung in rungs_of(recipe)}
+    if unknown := [name for name in names if name not in rungs]:
+        raise InputError(f"there is no rung '{unknown[0]}'; there are {', '.join(rungs)}")
+    wanted = set(names or rungs)
+    for rung in reversed(rungs.values()):
+        if rung.name in wanted and rung.start:
+            wanted.add(rung.start)
+    return tuple(rung for rung in rungs.values() if rung.name in wanted)
 
 
 def some_labels(examples: Sequence[Example], labels: int, seed: int) -> list[Example]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from dermjudge.benchmarks import derm1m, dermabench, mm_skin
 from dermjudge.benchmarks.catalog import import_dataset
 from dermjudge.benchmarks.validate import validate
+from dermjudge.evaluators.answers import score_answers
+from dermjudge.judge.answers import read_answers, read_questions
 from dermjudge.judge.errors import InputError
 
 from .test_import_fitzpatrick_ddi import DDI, ddi_root
@@ -112,17 +115,22 @@ def test_mm_skin(tmp_path):
     assert not bundle.problems
     assert [(case.id, case.split, case.diagnosis) for case in bundle.cases] == [
         ("bk5_1", "test", ()), ("bk5_2", "test", ())]  # fmt: skip
-    assert bundle.tables["questions"][0] == {
-        "question_id": "bk5_1#1", "case_id": "bk5_1", "text": 'What is the "spot"?', "kind": "open"}  # fmt: skip
+    assert bundle.tables["asked"][:2] == [
+        {"case_id": "bk5_1", "question_id": "1", "text": 'What is the "spot"?'},
+        {"case_id": "bk5_1", "question_id": "2", "text": "Which colour?"}]  # fmt: skip
+    assert [(q["question_id"], q["kind"]) for q in bundle.tables["questions"]] == [("1", "open"), ("2", "open")]
     assert [row["value"] for row in bundle.tables["answers"]] == ["A nevus.", "Brown.", "A nevus."]
     both = mm_skin.read(root, part="all")
     assert [(case.id, case.split) for case in both.cases][2:] == [("bk5_3", "train")]
-    assert [row["text"] for row in both.tables["questions"]][3:] == ["Where?", "How many?"]
+    assert [row["text"] for row in both.tables["asked"]][3:] == ["Where?", "How many?"]
     with pytest.raises(InputError, match="mm_skin: no licence is given, so its pictures are not copied"):
         import_dataset("mm_skin", root, tmp_path / "out")
     import_dataset("mm_skin", root, tmp_path / "out", licence="research, agreed by letter")
     assert validate(tmp_path / "out") == []
-    assert len((tmp_path / "out" / "questions.jsonl").read_text().splitlines()) == 3
+    assert len((tmp_path / "out" / "asked.jsonl").read_text().splitlines()) == 3
+    gold, asked = read_answers(tmp_path / "out" / "answers.jsonl"), read_questions(tmp_path / "out" / "questions.jsonl")
+    scored = score_answers(gold, [replace(answer, system="m") for answer in gold], asked, resamples=100)
+    assert [(one.question, one.counts["n"]) for one in scored.questions] == [("1", 2), ("2", 1)]  # by place, all cases
 
 
 def test_mm_skin_bad_rows_are_named(tmp_path):
