@@ -78,7 +78,7 @@ class Reward(_Strict):
 
     kl: float = Field(default=0.05, ge=0)
     generations: int = Field(default=4, ge=2)
-    tokens: int = Field(default=224, ge=8)
+    tokens: int = Field(default=256, ge=8)
     temperature: float = Field(default=1.0, gt=0)
     decay: float = Field(default=0.95, ge=0, lt=1)
 

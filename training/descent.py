@@ -7,11 +7,28 @@ from collections.abc import Sequence
 from typing import Any
 
 
+def schedule(optimizer: Any, steps: int) -> Any:
+    """40 steps of warm-up, then a cosine down to 5 % of the rate."""
+    import torch
+
+    def factor(k: int) -> float:
+        return min(1, (k + 1) / 40) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1, k / steps))))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def adamw(parameters: Sequence[Any], rate: float) -> Any:
+    """AdamW with the settings that every training here uses."""
+    import torch
+
+    return torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.02)
+
+
 class Descent:
     """Muon (torch.optim) for the weight matrices inside the layers, AdamW for embeddings, norms, biases, convolutions.
 
     Muon took a third of AdamW's steps to learn the same attributes of a picture. With matrices=False everything goes
-    through AdamW, as is usual for LoRA. 40 steps of warm-up, then a cosine down to 5 % of the rate.
+    through AdamW, as is usual for LoRA. The rate follows `schedule`.
     """
 
     def __init__(self, named: Sequence[tuple[str, Any]], rate: float, steps: int, *, matrices: bool = True):
@@ -22,16 +39,12 @@ class Descent:
         chosen = {id(p) for p in inner}
         rest = [p for _, p in named if id(p) not in chosen]
         self.parameters = [*inner, *rest]
-        self._parts: list[Any] = [torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.02)]
+        self._parts: list[Any] = [adamw(rest, rate)]
         if inner:
             self._parts.append(
                 torch.optim.Muon(inner, lr=2.5 * rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw")
             )
-
-        def factor(k: int) -> float:
-            return min(1, (k + 1) / 40) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1, k / steps))))
-
-        self._schedules = [torch.optim.lr_scheduler.LambdaLR(part, factor) for part in self._parts]
+        self._schedules = [schedule(part, steps) for part in self._parts]
 
     def step(self, *losses: Any) -> None:
         """Descend along the sum of the losses; FloatingPointError, with the weights untouched, if one is not finite."""

@@ -16,7 +16,15 @@ def soft_labels(gold: Any, levels: Any) -> Any:
 
 
 def slot_loss(
-    logits: Any, level_ids: Any, levels: Any, gold: Any, *, target: Any = None, weight: float = 0.3, off: float = 1.0
+    logits: Any,
+    level_ids: Any,
+    levels: Any,
+    gold: Any,
+    *,
+    target: Any = None,
+    weight: float = 0.3,
+    off: float = 1.0,
+    count: Any = None,
 ) -> tuple[Any, Any]:
     """Regression-aware loss (RAFT, TRACT) on slots.
 
@@ -26,6 +34,7 @@ def slot_loss(
     Cross-entropy over the levels + weight * squared error of the expected score + off * (-log of the probability that
     lies on the levels at all); with off = 1 the first and the last are cross-entropy over the whole vocabulary. (With
     0.05 a base that had never seen a score left 80 % of its probability elsewhere after 160 steps.)
+    count: known scores to divide the sum by, by default those of gold; more where these rows are a share of a batch.
     Returns the loss (scalar) and the expected scores [batch, dimensions].
     """
     import torch
@@ -39,11 +48,19 @@ def slot_loss(
     soft = soft_labels(filled, levels) if target is None else target
     entropy = -(soft * torch.log_softmax(chosen, -1)).sum(-1)
     each = entropy + weight * (expected - filled) ** 2 - off * log_mass
-    return (each * known).sum() / known.sum().clamp(min=1), expected
+    return (each * known).sum() / (known.sum() if count is None else count).clamp(min=1), expected
 
 
 def reward_loss(
-    logits: Any, level_ids: Any, levels: Any, gold: Any, reference: Any, *, kl: float = 0.05, off: float = 1.0
+    logits: Any,
+    level_ids: Any,
+    levels: Any,
+    gold: Any,
+    reference: Any,
+    *,
+    kl: float = 0.05,
+    off: float = 1.0,
+    count: Any = None,
 ) -> tuple[Any, Any]:
     """Minus the expected reward -(level - gold)^2 under the judge's own distribution, plus kl * KL(judge || reference).
 
@@ -65,4 +82,4 @@ def reward_loss(
     filled = torch.where(known, gold, torch.zeros_like(gold))
     cost = (p * (levels - filled.unsqueeze(-1)) ** 2).sum(-1)
     each = cost + kl * (p * (log_p - log_ref)).sum(-1) - off * log_mass
-    return (each * known).sum() / known.sum().clamp(min=1), p @ levels
+    return (each * known).sum() / (known.sum() if count is None else count).clamp(min=1), p @ levels

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,11 +12,10 @@ from ..judge.benchmark import load_benchmark
 from ..judge.errors import InputError
 from ..judge.rubric import Rubric
 from ..judge.tables import frame_to_ratings, read_narratives, read_ratings
+from .checkpoints import finished, note_finished
 from .config import Recipe
 from .examples import Example, Pictures, build_examples
-from .train import Clock, Progress, data_hashes, named_base, read_json, told
-
-RUNG = "rung.json"
+from .train import Clock, Progress, data_hashes, named_base, told
 
 
 @dataclass(frozen=True)
@@ -75,10 +73,8 @@ def train_rung(
         "blind": blind,
         "base": weights_hash(material.base),
     }
-    if (out / RUNG).exists():
-        done = read_json(out / RUNG)
-        if done["stamp"] == stamp and done["weights"] == weights_hash(out):
-            return done["cpu_seconds"]
+    if done := finished(out, stamp):
+        return done["cpu_seconds"]
     clock = Clock()
     tell = partial(told, progress, recipe.name, recipe.sft.steps) if progress else None
     source = material.source
@@ -88,6 +84,5 @@ def train_rung(
     )  # fmt: skip
     clock.lap("rung")
     seconds = clock.laps["rung"][1]
-    done = {"stamp": stamp, "weights": weights_hash(out), "cpu_seconds": seconds}
-    (out / RUNG).write_text(json.dumps(done, indent=1) + "\n", "utf-8")
+    note_finished(out, stamp, cpu_seconds=seconds)
     return seconds

@@ -1,32 +1,39 @@
 """Fine-tune a judge: plain LoRA on the language side of any image-text-to-text model, trained at the score slots.
 
-Loss: cross-entropy on soft labels plus the squared error of the expected score (RAFT, TRACT; see `losses`).
+Losses: see `losses`; the loop, its processes and its checkpoints: see `trainer`.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from PIL import Image
-from torch.nn import functional as F
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
+from transformers.utils.logging import disable_progress_bar
 
+from ..judge.backends.bases import load_processor
 from ..judge.backends.encoding import Encoder
 from ..judge.backends.folder import read_card, refuse_unsafe, weights_hash
-from ..judge.errors import InputError
-from ..judge.prompt import render
+from ..judge.errors import InputError, MissingExtra
 from ..judge.rubric import Rubric
 from .adapter_folder import refuse_strangers, save_adapter
 from .config import Recipe
-from .descent import Descent
+from .descent import adamw, schedule
 from .examples import Example, Pictures
-from .losses import reward_loss, slot_loss
+from .plan_rows import COUNTERFACTUAL, draw_rows
 
+# The libraries' words about one another; nothing that a person could change.
+warnings.filterwarnings(
+    "ignore", "`((is_)?gradient_checkpointing(_kwargs)?|broadcast_buffers)` is deprecated", FutureWarning
+)
+disable_progress_bar()  # loading takes a second; a bar for it would stand in the way of ours
+
+SAMPLED = ("soreb", "grpo", "rloo")
 REFERENCE = "reference"  # the frozen adapter that a reward is held to
 
 
@@ -44,8 +51,11 @@ def train_adapter(
 ) -> Path:
     """Train one LoRA adapter on `base` and write it to `out` (safetensors and JSON only).
 
-    blind: the text-only judge, the same recipe without any picture. Stops on a loss that is not finite, with nothing
-    written. Raises InputError for examples with more pictures than the recipe takes.
+    blind: the text-only judge, the same recipe without any picture. With `save_every` in the recipe a training that was
+    broken off is gone on with when it is asked for again. Started by torchrun or accelerate, the rows of a batch are
+    shared among the processes; the result is that of one.
+    InputError for examples with more pictures than the recipe takes, longer than the model's positions, or (order
+    "critique") without any critique; FloatingPointError, with nothing written, once the loss is not finite.
     """
     if worst := [e.case.id for e in examples if len(e.case.images) > recipe.max_images]:
         raise InputError(
@@ -54,107 +64,115 @@ def train_adapter(
         )
     refuse_unsafe(base)
     refuse_strangers(out)
+    if recipe.objective in SAMPLED:
+        from .policy import train_policy
+
+        return train_policy(
+            recipe, base, out, examples, pictures, rubric, blind=blind, source=source, progress=progress
+        )
+    if recipe.self_critiques:
+        from .self_critiques import with_self_critiques
+
+        examples = with_self_critiques(recipe, base, examples, pictures, rubric, blind=blind)
+    examples = _fit(recipe, examples, blind)
+    try:
+        from .checkpoints import Checkpoints
+        from .collation import Collator
+        from .trainer import JudgeTrainer, numbered, training_arguments
+    except ImportError as error:  # pragma: no cover
+        raise MissingExtra("training", "train") from error
+    args = training_arguments(recipe, out)
+    processor = load_processor(base, recipe.images.model_dump())
+    encoder = Encoder(processor, rubric)
+    rows = draw_rows(recipe, examples, blind)
+    collator = Collator(recipe, encoder, examples, pictures, rows)
+    model = load_model(recipe, base, rubric, args.device)
+    collator.refuse_cut(getattr(model.config.get_text_config(), "max_position_embeddings", None))
+    checkpoints = Checkpoints(args, recipe, base, examples, blind)
+    optimizer = adamw([p for p in model.parameters() if p.requires_grad], recipe.sft.rate)
+    trainer = JudgeTrainer(
+        recipe,
+        rubric,
+        encoder.levels,
+        blind,
+        progress,
+        model=model,
+        args=args,
+        data_collator=collator,
+        train_dataset=numbered(len(rows)),
+        processing_class=processor,
+        optimizers=(optimizer, schedule(optimizer, recipe.sft.steps)),
+    )
+    torch.set_num_threads(recipe.threads)  # accelerate has its own idea of them
+    with checkpoints:
+        trainer.train(resume_from_checkpoint=checkpoints.last())
+        if trainer.is_world_process_zero():
+            bare = trainer.accelerator.unwrap_model(trainer.model)
+            save_adapter(bare, out, recipe, base, rubric, examples, blind, source)
+    return out
+
+
+def _fit(recipe: Recipe, examples: Sequence[Example], blind: bool) -> Sequence[Example]:
+    """The examples to learn from: without pictures no counterfactual ones; critique first needs a critique."""
+    if blind:
+        examples = [e for e in examples if not e.case.tags.get(COUNTERFACTUAL)] or examples
+    if recipe.order == "scores":
+        return examples
+    if recipe.objective == "reward":
+        raise InputError(f"recipe {recipe.name}: objective 'reward' is for order 'scores'; take soreb, grpo or rloo")
+    if found := [e for e in examples if e.critique]:
+        return found
+    raise InputError(f"recipe {recipe.name}: order 'critique' needs critiques, and no rating has one")
+
+
+def load_model(recipe: Recipe, base: Path, rubric: Rubric, device: Any) -> Any:
+    """The base with the adapter that is trained (and, for a reward, the frozen one it is held to), on `device`."""
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(recipe.threads)
-    rng = np.random.default_rng(recipe.seed)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    processor = AutoProcessor.from_pretrained(base, trust_remote_code=False, local_files_only=True)
-    model = AutoModelForImageTextToText.from_pretrained(
-        base, dtype=torch.float32, trust_remote_code=False, local_files_only=True, attn_implementation="eager"
-    )
-    lora = LoraConfig(
-        r=recipe.lora.rank,
-        lora_alpha=recipe.lora.alpha,
-        lora_dropout=recipe.lora.dropout,
-        target_modules=recipe.lora.targets,
-        task_type="CAUSAL_LM",
-    )
     start = _start(recipe, base, rubric)
+    on_cpu = device.type == "cpu"
+    more: dict[str, Any] = {}
+    if recipe.quantize:
+        more = {"quantization_config": _bits(recipe.quantize), "device_map": {"": device}}
+    model = AutoModelForImageTextToText.from_pretrained(
+        base,
+        dtype=getattr(torch, recipe.dtype),
+        trust_remote_code=False,
+        local_files_only=True,
+        # On a CPU the backward pass of the fused attention takes 40 % of a step.
+        attn_implementation="eager" if on_cpu else None,
+        **more,
+    )
     if start:
         model = PeftModel.from_pretrained(model, str(start), is_trainable=True)
         if recipe.objective == "reward":
             model.load_adapter(str(start), REFERENCE)
     else:
-        model = get_peft_model(model, lora)
-    model = model.to(device).train()
-    encoder = Encoder(processor, rubric)
-    encoder.tokenizer.padding_side = "right"
-    levels = torch.tensor(encoder.levels, device=device)
-    values = torch.tensor(rubric.scale.levels, dtype=torch.float32, device=device)
-    descent = Descent(list(model.named_parameters()), recipe.sft.rate, recipe.sft.steps, matrices=False)
-    figures: dict[str, float] = {}
-    for step in range(recipe.sft.steps):
-        chosen = [examples[k] for k in rng.integers(0, len(examples), recipe.sft.batch)]
-        groups = [_look(e, pictures, recipe.image_dropout, rng, blind) for e in chosen]
-        losses = []
-        for has_picture in (True, False):  # pictures and none cannot share a tensor
-            part = [(e, g) for e, g in zip(chosen, groups, strict=True) if bool(g) is has_picture]
-            if part:
-                loss, expected, gold = _loss(model, encoder, part, rubric, recipe, levels, values, device, rng, step)
-                losses.append(loss * len(part) / len(chosen))
-                if has_picture or blind:  # the few rows without picture are another question
-                    _record(figures, rubric, expected, gold, float(loss.detach()))
-        descent.step(*losses)
-        if progress:
-            progress(step, figures)
-    return save_adapter(model, out, recipe, base, rubric, examples, blind, source)
-
-
-def _look(example: Example, pictures: Pictures, dropout: float, rng: np.random.Generator, blind: bool) -> list[Any]:
-    """The pictures of one step; a dropped picture is blank or missing, half and half, so that neither is a surprise."""
-    if blind:
-        return []
-    seen = pictures(example.case)
-    if seen and (draw := rng.random()) < dropout:
-        return [] if draw < dropout / 2 else [Image.new("RGB", picture.size, (128, 128, 128)) for picture in seen]
-    return seen
-
-
-def _loss(
-    model: Any,
-    encoder: Encoder,
-    part: Sequence[tuple[Example, list[Any]]],
-    rubric: Rubric,
-    recipe: Recipe,
-    levels: Any,
-    values: Any,
-    device: str,
-    rng: np.random.Generator,
-    step: int,
-) -> tuple[Any, Any, Any]:
-    encoded = [
-        encoder.encode(
-            render(e.case, e.narrative, rubric, recipe.form, seed=recipe.seed + step, pictures=bool(seen)), seen
+        lora = LoraConfig(
+            r=recipe.lora.rank,
+            lora_alpha=recipe.lora.alpha,
+            lora_dropout=recipe.lora.dropout,
+            target_modules=recipe.lora.targets,
+            task_type="CAUSAL_LM",
         )
-        for e, seen in part
-    ]
-    lead, end = encoder.fixed("\nCritique:"), [encoder.tokenizer.eos_token_id]
-    extra = [
-        lead + encoder.plain(" " + e.critique) + end if e.critique and rng.random() < recipe.critiques else []
-        for e, _ in part
-    ]
-    batch = encoder.batch(encoded, device, extra)
-    slots = batch.pop("slots")
-    with torch.autocast(device, torch.bfloat16):
-        logits = model(**batch, use_cache=False).logits
-    gold = torch.tensor(np.stack([e.gold for e, _ in part]), dtype=torch.float32, device=device)
-    target = torch.tensor(np.stack([e.target for e, _ in part]), dtype=torch.float32, device=device)
-    at_slots = logits[torch.arange(len(part))[:, None], slots]
-    if recipe.objective == "reward":
-        before = _reference(model, batch)[torch.arange(len(part))[:, None], slots]
-        loss, expected = reward_loss(at_slots, levels, values, gold, before, kl=recipe.reward.kl)
-    else:
-        loss, expected = slot_loss(at_slots, levels, values, gold, target=target, weight=recipe.mse_weight)
-    marks = [
-        (row, len(encoded[row].ids) + k - 1, token)
-        for row, words in enumerate(extra)
-        for k, token in enumerate(words)
-        if k >= len(lead)
-    ]
-    if marks:
-        where = torch.tensor(marks, device=device)
-        loss = loss + 0.3 * F.cross_entropy(logits[where[:, 0], where[:, 1]].float(), where[:, 2])
-    return loss, expected.detach(), gold
+        model = get_peft_model(model, lora)
+    for settings in model.peft_config.values():
+        settings.base_model_name_or_path = str(base)  # a bare name would be looked for on the hub when it is saved
+    return (model if recipe.quantize else model.to(device)).train()
+
+
+def _bits(quantize: str) -> BitsAndBytesConfig:
+    """How a base is held in 8 or 4 bits; MissingExtra or InputError where that cannot be."""
+    if find_spec("bitsandbytes") is None:
+        raise MissingExtra(f"bitsandbytes (quantize: {quantize})", "quantize")
+    if not torch.cuda.is_available():
+        raise InputError(f"quantize: {quantize} needs a GPU, and there is none here; leave it out")
+    if quantize == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )  # fmt: skip
 
 
 def start_folder(recipe: Recipe) -> Path | None:
@@ -180,21 +198,3 @@ def _start(recipe: Recipe, base: Path, rubric: Rubric) -> Path | None:
     if card.get("rubric_hash") != rubric.hash:
         raise InputError(f"start {start.name} was trained on rubric {card.get('rubric')}, not {rubric.id}")
     return start
-
-
-def _reference(model: Any, batch: dict[str, Any]) -> Any:
-    """Logits of the judge that training started from."""
-    model.set_adapter(REFERENCE)
-    try:
-        with torch.no_grad(), torch.autocast(batch["input_ids"].device.type, torch.bfloat16):
-            return model(**batch, use_cache=False).logits
-    finally:
-        model.set_adapter("default")
-
-
-def _record(figures: dict[str, float], rubric: Rubric, expected: Any, gold: Any, loss: float) -> None:
-    figures["loss"] = 0.97 * figures.get("loss", loss) + 0.03 * loss
-    for d, name in enumerate(rubric.names):
-        error = float(torch.nanmean((expected[:, d] - gold[:, d]).abs()))
-        if error == error:
-            figures[name] = 0.97 * figures.get(name, error) + 0.03 * error

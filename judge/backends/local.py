@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForImageTextToText, AutoProcessor, StoppingCriteria, StoppingCriteriaList
+from transformers import AutoModelForImageTextToText, StoppingCriteria, StoppingCriteriaList
 from transformers.utils.logging import disable_progress_bar
 
 from ..critique import read_critique
@@ -22,6 +22,7 @@ from ..prompt import Form, template_hash
 from ..records import Score
 from ..rubric import Rubric
 from .base import Answer, Question
+from .bases import load_processor
 from .card_checks import check_card
 from .domain import Domain, pooled, watch_pictures
 from .encoding import CRITIQUE, SCORES, Encoded, Encoder
@@ -86,15 +87,14 @@ class LocalJudge:
         self.max_images: int | None = card.get("max_images")
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = torch.bfloat16 if self.device != "cpu" or _fast_bf16() else torch.float32
+        processor = load_processor(base, card.get("images"))
         model = AutoModelForImageTextToText.from_pretrained(
             base, dtype=torch.float32, trust_remote_code=False, local_files_only=True
         )
         if adapter:
             model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
         self.model = model.to(self.device, self.dtype).eval()
-        self.encoder = Encoder(
-            AutoProcessor.from_pretrained(base, trust_remote_code=False, local_files_only=True), rubric
-        )
+        self.encoder = Encoder(processor, rubric)
         self.levels = torch.tensor(self.encoder.levels, device=self.device)
         self.values = torch.tensor(rubric.scale.levels, dtype=torch.float32, device=self.device)
         self.blind, self.card = bool(card.get("blind")), card
@@ -119,6 +119,7 @@ class LocalJudge:
             "batch_size": batch_size,
             "dtype": str(self.dtype).removeprefix("torch."),
             "max_images": self.max_images,
+            "images": card.get("images"),
         }
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:

@@ -54,7 +54,7 @@ def test_the_chain_from_random_weights_to_a_judge_that_loads_and_scores(trained)
 def test_an_adapter_folder_holds_no_code_and_no_path_of_this_machine(trained):
     _, done = trained
     for folder in (done.judge, done.text_only):
-        assert {f.suffix for f in folder.iterdir()} <= {".safetensors", ".json", ".md"}
+        assert {f.suffix for f in folder.iterdir()} <= {".safetensors", ".json", ".jinja", ".md"}
         for file in folder.glob("*.json"):
             assert not re.search(r'"/[a-z]', file.read_text()), file
         card = json.loads((folder / "judge.json").read_text())
@@ -210,12 +210,23 @@ def test_nothing_that_is_no_judge_is_written_over(trained, tmp_path):
     assert (tmp_path / "judge" / "precious.py").exists()
 
 
-def test_a_base_is_taken_up_only_if_everything_that_made_it_is_equal(trained, tmp_path):
+def test_what_is_done_is_taken_up_only_if_everything_that_made_it_is_equal(trained):
     data, done = trained
-    again = train(RECIPE, data, done.base.parent)
-    assert "attributes" not in again.seconds and "judge" in again.seconds
+    recipe = RECIPE.model_copy(update={"save_every": 2})
+    again = train(recipe, data, done.base.parent)
+    assert "attributes" not in again.seconds and "judge" in again.seconds  # the base does not hang on checkpoints
+    assert train(recipe, data, done.base.parent).seconds == {}
+    (done.text_only / "adapter_model.safetensors").write_bytes((done.judge / "adapter_model.safetensors").read_bytes())
+    assert set(train(recipe, data, done.base.parent).seconds) == {"text_only"}
     other = RECIPE.model_copy(update={"seed": 1})
-    assert "attributes" in train(other, data, done.base.parent).seconds
+    assert set(train(other, data, done.base.parent).seconds) >= {"attributes", "judge", "text_only"}
+
+
+def test_a_base_is_pre_trained_by_one_process(tmp_path, monkeypatch):
+    generate(tmp_path / "data", 30, seed=8)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="one process"):
+        train(RECIPE, tmp_path / "data", tmp_path / "out")
 
 
 def test_the_card_names_its_data_and_signature_moves_with_the_settings(trained, tmp_path):
