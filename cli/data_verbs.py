@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import Config, Folder, Json, Limit, Seed, columns_of, pairs
+from .options import Config, Folder, Json, Limit, RubricName, Seed, columns_of, pairs
 
 data_app = typer.Typer(no_args_is_help=True, help="List, import, validate benchmarks.")
 
@@ -89,6 +89,36 @@ def data_faults(
         write_graded(bench, source, narratives, out, fault, limit, seed, as_json)
     else:
         write_faults(bench, source, out, seed, as_json)
+
+
+@data_app.command("training-set")
+def data_training_set(
+    bench: Annotated[Path, typer.Argument(help="Benchmark folder with references, diagnoses or narratives.")],
+    out: Folder = Path("training-set"),
+    source: Annotated[
+        str, typer.Option("--from", help="What is written or taken as clean: reference, metadata or narrative.")
+    ] = "reference",
+    narratives: Annotated[
+        Path | None, typer.Option(help="With --from narrative: clean ones; default: those of the benchmark.")
+    ] = None,
+    fault: Annotated[list[str] | None, typer.Option(help="Plant only this fault; repeatable (default: all).")] = None,
+    counterfactual: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="swap=2, wrong-patient=1, blank=1, overlay=1: copies a case beside another picture; a kind "
+            "or none; repeatable."
+        ),
+    ] = None,
+    rubric: RubricName = "derm6",
+    split_by: Annotated[str, typer.Option(help="Where no case has a split: patient_id or lesion_id.")] = "patient_id",
+    seed: Seed = 0,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:
+    """Labels without experts: graded faults and counterfactual pictures with SIMULATED ratings, for `train --data`."""
+    from .training_set import write_training_set
+
+    write_training_set(bench, out, source, narratives, fault, counterfactual, rubric, split_by, seed, as_json)
 
 
 @data_app.command("audit")

@@ -194,6 +194,17 @@ def test_the_text_begins_alike_with_and_without_a_picture(name, base):
         assert counts[0] == 1
 
 
+@pytest.mark.parametrize("name", ["gemma3", "qwen2.5-vl", "qwen3-vl"])
+def test_the_kinds_of_tokens_stand_at_their_tokens(name, base):
+    """Also where a second <bos>, that of the tokenizer beside that of the template, is taken away."""
+    needs(name)
+    encoder = Encoder(bases.load_processor(base(name)), RUBRIC)
+    encoded = encoder.encode(question("red", [picture(1)]).prompt, [picture(1)])
+    (kinds,) = (v[0].tolist() for k, v in encoded.media.items() if k.endswith("token_type_ids"))
+    image = encoder.tokenizer.image_token_id
+    assert kinds == [int(i == image) for i in encoded.ids[: len(kinds)]] and sum(kinds) >= 4
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_adapters_go_to_every_layer_of_the_language_side_and_to_nothing_else(name):
     model = tiny_bases.BASES[name]()[0]
