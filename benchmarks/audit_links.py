@@ -6,19 +6,15 @@ the cases come from the same source; elsewhere a match is a hint.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 from ..judge.benchmark import Benchmark
 from ..judge.escape import visible
+from ..judge.links import published_file, series_name, series_of
 from ..judge.records import Case, identity
 from .finding import Finding, Severity, case_place, some
-
-_NUMBER = re.compile(r"[-_ ]*\d+$")
-_SCHEME = (20, 0.1, 0.5)  # a name of more than 20 cases and a tenth, or of half, numbers them all and is no series
 
 Placed = tuple[int, Case]  # the number of the benchmark, the case
 
@@ -83,9 +79,9 @@ def _shown_name(kind: str, held: Placed) -> str:
         case "lesion":
             return case.lesion_id
         case "series":
-            return _series_name(case)
+            return series_name(case)
         case "file":
-            return _file_name(case)
+            return published_file(case)
         case _:
             return case.id
 
@@ -112,41 +108,10 @@ def _case(number: int, case: Case) -> str:
 
 
 def _file(number: int, case: Case) -> str:
-    return identity(_file_name(case))
-
-
-def _file_name(case: Case) -> str:
-    """The name under which the picture was published, where the importer kept it: imported files are named anew."""
-    told = case.tags.get("image")
-    return PurePosixPath(told).name if isinstance(told, str) else ""
-
-
-def _series_name(case: Case) -> str:
-    """The series that the importer found, else the published file's name (or the picture's) without its number.
-
-    >>> _series_name(Case("c", tags={"image": "Acne Photos/acne-cystic-53.jpg"}))
-    'acne-cystic'
-    """
-    if isinstance(told := case.tags.get("series"), str):
-        return told
-    name = _file_name(case) or (PurePosixPath(case.images[0].path).name if case.images else "")
-    stem = PurePosixPath(name).stem
-    series = _NUMBER.sub("", stem)
-    return series if series != stem else ""
+    return identity(published_file(case))
 
 
 def _series(benches: Sequence[Benchmark]) -> Callable[[int, Case], str]:
-    """A key that leaves out names which number a whole set ("ISIC_0024318", "dermbench_0001")."""
-    count: dict[tuple[int, str], int] = defaultdict(int)
-    for number, bench in enumerate(benches):
-        for case in bench.cases:
-            count[number, identity(_series_name(case))] += 1
-
-    def key(number: int, case: Case) -> str:
-        name = identity(_series_name(case))
-        held, n = count[number, name], len(benches[number].cases)
-        told = isinstance(case.tags.get("series"), str)
-        few, tenth, half = _SCHEME
-        return name if told or held <= min(max(few, tenth * n), half * n) else ""
-
-    return key
+    """A key that leaves out names which number a whole set (see `judge.links`)."""
+    names = [dict(zip((case.id for case in bench.cases), series_of(bench.cases), strict=True)) for bench in benches]
+    return lambda number, case: names[number][case.id]

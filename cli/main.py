@@ -61,13 +61,20 @@ def train(
     recipe: Annotated[str, typer.Argument(help="Path of a recipe, or the name of a shipped one.")],
     out: Folder = Path("out/trained"),
     data: Annotated[Path | None, typer.Option(help="Benchmark folder, in place of the recipe's.")] = None,
+    not_in: Annotated[
+        list[Path] | None,
+        typer.Option("--not-in", help="Evaluation folder that must share nothing with the training data; repeatable."),
+    ] = None,
+    allow_overlap: Annotated[
+        str, typer.Option(help="Why suspected overlaps (names, series) are none; goes into the card.")
+    ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and do nothing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train a judge by a recipe: base (if it builds one), judge, text-only judge, card."""
     from .training import train_recipe
 
-    train_recipe(recipe, out, data, dry_run, as_json)
+    train_recipe(recipe, out, data, not_in or [], allow_overlap, dry_run, as_json)
 
 
 @app.command()

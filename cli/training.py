@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,17 @@ from ..training.card import span
 from . import output
 
 
-def train_recipe(recipe: str, out: Path, data: Path | None, dry_run: bool, as_json: bool) -> None:
+def train_recipe(
+    recipe: str,
+    out: Path,
+    data: Path | None,
+    not_in: Sequence[Path],
+    allow_overlap: str,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     from ..training.config import load_recipe
+    from .held_apart import check_held_apart
 
     plan = load_recipe(find_recipe(recipe))
     folder = data or (Path(plan.data.folder) if plan.data.folder else None)
@@ -31,7 +41,8 @@ def train_recipe(recipe: str, out: Path, data: Path | None, dry_run: bool, as_js
         raise MissingExtra("training", "train") from error
     with main_first():
         bench = benchmark_of(plan, data, out)
-    done = train(plan, bench, out, teller() if is_main() else None)
+        apart = check_held_apart(bench, plan, not_in, allow_overlap)
+    done = train(plan, bench, out, teller() if is_main() else None, held_apart=apart)
     if not is_main():
         return
     result = {

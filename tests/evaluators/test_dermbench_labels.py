@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
+from sklearn.metrics import cohen_kappa_score
 
 from dermjudge.evaluators.differential import Item, parse_differential
 from dermjudge.evaluators.terms import load_terms
@@ -19,7 +20,8 @@ GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "dermbench_labels.js
 # Stated by a text, and not in the term list (yet).
 UNLISTED = {
     "acne mechanica", "cutaneous anthrax", "herpes zoster ophthalmicus", "lamellar ichthyosis", "pachydermoperiostosis",
-    "poikiloderma", "prurigo simplex", "psoriatic arthritis",
+    "poikiloderma", "prurigo simplex", "psoriatic arthritis", "skin cancer", "benign skin lesion",
+    "traumatized benign skin lesion",
 }  # fmt: skip
 
 
@@ -28,12 +30,22 @@ def test_the_golden_file_holds_labels_and_no_text() -> None:
     assert len(rows) >= 150
     assert len({row["id"] for row in rows}) == len({row["sha256"] for row in rows}) == len(rows)
     for row in rows:
-        assert set(row) == {"id", "sha256", "final", "open"}
+        assert set(row) == {"id", "sha256", "final", "open", "blind"}
         assert re.fullmatch(r"dermbench_\d{4}", row["id"])
         assert re.fullmatch(r"[0-9a-f]{64}", row["sha256"])
-        for name in row["final"] + row["open"]:
+        said = [row, *row["blind"]]
+        for name in {name for one in said for part in ("final", "open") for name in one[part]}:
             found = TERMS.find(name)
             assert found.name == name if found else name in UNLISTED
+
+
+def test_two_blind_labellers_agree_on_what_a_text_concludes_with() -> None:
+    """The figures that the golden file states of itself."""
+    first, second = ([row["blind"][k] for row in GOLDEN["labels"]] for k in (0, 1))
+    finals = [[" | ".join(sorted(label["final"])) for label in one] for one in (first, second)]
+    left = [[bool(label["open"]) for label in one] for one in (first, second)]
+    assert sum(a == b for a, b in zip(*finals, strict=True)) == 151
+    assert [round(cohen_kappa_score(*pair), 2) for pair in (finals, left)] == [0.94, 0.87]
 
 
 def says(item: Item, label: str) -> bool:
@@ -83,6 +95,11 @@ def test_precision_and_recall_on_the_labelled_texts(capsys: pytest.CaptureFixtur
     with capsys.disabled():
         for name, figures in found.items():
             print(f"\n{name}: " + ", ".join(f"{key} {value:.3g}" for key, value in figures.items()))
+    for k in (0, 1):
+        blind = measure(texts, [{"sha256": row["sha256"], **row["blind"][k]} for row in rows])
+        with capsys.disabled():
+            print(f"\nblind {k + 1}: " + ", ".join(f"{key} {value:.3g}" for key, value in blind.items()))
+        assert blind["final precision"] >= 0.9 and blind["all recall"] >= 0.8
     for figures in found.values():  # what was measured, less what a text or two would move
         assert figures["final precision"] >= 0.92
         assert figures["final recall"] >= 0.92
