@@ -33,6 +33,8 @@ def train_recipe(
             stages |= {k: getattr(plan.pretraining, k).model_dump() for k in ("attributes", "claims", "narratives")}
         where = str(folder) if folder else f"synthetic, {plan.data.synthetic_cases} cases"
         result = {"recipe": plan.name, "data": where, "stages": stages, "text_only": plan.text_only, "out": str(out)}
+        if plan.base != "pretrained":
+            result["memory"] = _memory(plan)
         return output.emit(result, as_json, lambda: "\n".join(f"{k}: {v}" for k, v in result.items()))
     try:
         from ..training.processes import is_main, main_first
@@ -52,6 +54,19 @@ def train_recipe(
         "seconds": {k: {"wall": w, "cpu": c} for k, (w, c) in done.seconds.items()},
     }
     output.emit(result, as_json, lambda: _trained_text(result))
+
+
+def _memory(plan: Any) -> str:
+    """What training will need, by rule, or why that cannot be said."""
+    try:
+        from ..training.memory import estimate
+        from ..training.train import named_base
+
+        return str(estimate(named_base(plan.base), plan))
+    except ImportError as error:  # pragma: no cover
+        raise MissingExtra("training", "train") from error
+    except InputError as error:
+        return f"not known: {error}"
 
 
 def benchmark_of(plan: Any, data: Path | None, out: Path) -> Path:

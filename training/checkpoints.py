@@ -26,9 +26,11 @@ class Checkpoints:
 
     def __init__(self, args: Any, recipe: Recipe, base: Path, examples: Sequence[Example], blind: bool):
         self.args, self.folder, self.kept = args, Path(args.output_dir), bool(recipe.save_every)
-        stamp = training_stamp(recipe, base, examples, blind)
         with args.main_process_first(local=False):
-            if args.process_index == 0 and not (self.kept and _read(self.folder / STAMP) == stamp):
+            if args.process_index:
+                return
+            stamp = training_stamp(recipe, base, examples, blind) if self.kept else {}
+            if not (self.kept and _read(self.folder / STAMP) == stamp):
                 shutil.rmtree(self.folder, ignore_errors=True)
                 self.folder.mkdir(parents=True)
                 (self.folder / STAMP).write_text(json.dumps(stamp, indent=1) + "\n", "utf-8")

@@ -45,7 +45,8 @@ def draw_rows(recipe: Recipe, examples: Sequence[Example], blind: bool) -> list[
                     words[i] = recipe.order == "critique" or bool(rng.random() < recipe.critiques)
         written = [recipe.order == "critique" and bool(rng.random() < 0.5) for _ in chosen]
         seed = recipe.seed + step
-        rows += [Row(k, seed, *drawn) for k, *drawn in zip(chosen, looks, words, written, strict=True)]
+        drawn = zip(chosen, looks, words, written, strict=True)
+        rows += [Row(k, seed, look, said, digits) for k, look, said, digits in drawn]
     return rows
 
 

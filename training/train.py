@@ -87,8 +87,10 @@ def train(
         if blind and not recipe.text_only:
             continue
         done[name] = out / name
-        stamp = training_stamp(recipe, base, examples, blind) | {"data": data_hashes(recipe, folder)}
-        if recipe.save_every and finished(out / name, stamp):
+        stamp = {}
+        if recipe.save_every:
+            stamp = training_stamp(recipe, base, examples, blind) | {"data": data_hashes(recipe, folder)}
+        if stamp and finished(out / name, stamp):
             if is_main():
                 update_card(out / name, {"held_apart": apart})
             continue
@@ -106,7 +108,8 @@ def train(
         if is_main():
             domain = measure_domain(base, out / name, held_out, narratives, pictures)
             update_card(out / name, {"domain": domain, "data": data_facts(benchmark), "held_apart": apart})
-            note_finished(out / name, stamp)
+            if stamp:
+                note_finished(out / name, stamp)
         clock.lap(name)
     return Trained(base, done["judge"], done.get("text_only"), clock.laps)
 

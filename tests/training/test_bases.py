@@ -84,8 +84,13 @@ def recipe(name, **changes):
     return plan.model_copy(update={"sft": sft, "accumulate": 1, "critiques": 0.5, "image_dropout": 0.3, **changes})
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_train_save_load_score_same_scores(name, base, tmp_path, monkeypatch):
+SLOW = [pytest.param(n, "float32", marks=pytest.mark.slow) for n in ALL if n not in ("llava", "paligemma")]
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("llava", "bfloat16"), ("llava", "float32"), ("paligemma", "float32"), *SLOW]
+)
+def test_train_save_load_score_same_scores(name, dtype, base, tmp_path, monkeypatch):
     needs(name)
     folder, figures = base(name), []
     kept = {}
@@ -98,7 +103,7 @@ def test_train_save_load_score_same_scores(name, base, tmp_path, monkeypatch):
 
     saved = sft.save_adapter
     monkeypatch.setattr(sft, "save_adapter", keep)
-    plan = recipe(recipe_of(name), dtype="float32", images=Images())
+    plan = recipe(recipe_of(name), dtype=dtype, images=Images())
     out = train_adapter(
         plan,
         folder,
@@ -118,8 +123,9 @@ def test_train_save_load_score_same_scores(name, base, tmp_path, monkeypatch):
     with torch.inference_mode():
         after = local.slot_logits(judge.model, batch)
         trained = extract_model_from_parallel(kept["model"], keep_fp32_wrapper=False)  # else it computes in bf16
-        before = local.slot_logits(trained.eval(), batch)
-    assert torch.allclose(after, before, atol=2e-4), float((after - before).abs().max())
+        before = local.slot_logits(trained.float().eval(), batch)
+    close = 2e-4 if dtype == "float32" else 0.05  # it was trained on a base that is rounded to bf16
+    assert torch.allclose(after, before, atol=close), float((after - before).abs().max())
     fresh = open_judge(f"local:{folder}", RUBRIC)
     untrained = local.slot_logits(fresh.model, batch)
     assert (untrained - after).abs().max() > 1e-3  # training has changed what is read
