@@ -50,23 +50,25 @@ def run_ladder(
     rubric = load_rubric(plan.rubric)
     folder = benchmark_of(plan, data, out)
     test = _test_benchmark(out / "test", cases, test_seed, plan.data)
-    frames, seconds = _judged(plan, rungs, rubric, folder, test, out, seeds)
+    frames, seconds, scored = _judged(plan, rungs, rubric, folder, test, out, seeds)
     experts = read_ratings(test / "ratings.parquet", rubric).select(list(RATINGS_SCHEMA))
     there = {"length-only", *(rung.name for rung in rungs)}
     below = {"length-only": ()} | {rung.name: tuple(o for o in rung.below if o in there) for rung in rungs}
     found = ladder(pl.concat([experts, *frames]), rubric.scale.levels, below, _patients(test))
-    result = found.to_dict() | {"synthetic": True, "recipe": plan.model_dump(mode="json"), "seconds": seconds}
+    result = found.to_dict() | {"synthetic": True, "recipe": plan.model_dump(mode="json"), "seconds": seconds,
+                                "scored": scored}  # fmt: skip
     from .reporting import to_json
 
     (out / "ladder.json").write_text(to_json(result) + "\n", "utf-8")
-    lines = ladder_section(found, seconds)
+    lines = ladder_section(found, seconds, scored)
     output.emit(result, as_json, lambda: "\n".join(["SYNTHETIC: simulated experts, rendered lesions.", "", *lines]))
 
 
 def _judged(
     plan: Any, rungs: Sequence[Any], rubric: Rubric, folder: Path, test: Path, out: Path, seeds: int
-) -> tuple[list[pl.DataFrame], dict[str, list[float]]]:
-    """Ratings of every rung and seed on the test benchmark, under the name RUNG#SEED; CPU seconds of training."""
+) -> tuple[list[pl.DataFrame], dict[str, list[float]], dict[str, float]]:
+    """Ratings of every rung and seed on the test benchmark, under the name RUNG#SEED; CPU seconds of training; the
+    share of scores of which a run would have said that they are scores."""
     from ..judge.backends import open_judge
     from ..judge.benchmark import load_benchmark
     from ..judge.score import score
@@ -79,6 +81,7 @@ def _judged(
     shown, texts = load_benchmark(test), read_narratives(test / "narratives.jsonl")
     frames = [_length_frame(length_only(material.examples, [n.judged for n in texts]), texts, rubric)]
     seconds: dict[str, list[float]] = {}
+    scored: dict[str, list[float]] = {}
     for seed in range(seeds):
         for rung in rungs:
             start = out / f"{rung.start}-{seed}" / "judge" if rung.start else None
@@ -93,8 +96,21 @@ def _judged(
             with output.progress(f"scoring with {rung.name}, seed {seed}") as tick:
                 score(shown.cases, texts, rubric, judge, home / "run", root=shown.root, progress=tick)
             frame = read_ratings(home / "run" / "ratings.jsonl", rubric).select(list(RATINGS_SCHEMA))
-            frames.append(frame.with_columns(pl.lit(f"{rung.name}#{seed}").alias("rater")))
-    return frames, seconds
+            scored.setdefault(rung.name, []).append(float(frame["score"].is_not_null().mean() or 0.0))
+            frames.append(_expected(frame, rubric).with_columns(pl.lit(f"{rung.name}#{seed}").alias("rater")))
+    return frames, seconds, {name: sum(shares) / len(shares) for name, shares in scored.items()}
+
+
+def _expected(frame: pl.DataFrame, rubric: Rubric) -> pl.DataFrame:
+    """Where too little of the probability lay on the scale for a score, the expected value over the levels all the
+    same: recipes are compared on all narratives, not on those that every seed of every rung is sure to score."""
+    levels = pl.lit(rubric.scale.levels, dtype=pl.List(pl.Float64))
+    value = (pl.col("distribution").cast(pl.List(pl.Float64)) * levels).list.sum()
+    off = pl.col("score").is_null() & pl.col("distribution").is_not_null()
+    return frame.with_columns(
+        pl.when(off).then(value).otherwise(pl.col("score")).alias("score"),
+        pl.when(off).then(pl.lit("scored")).otherwise(pl.col("state")).alias("state"),
+    )
 
 
 def _length_frame(scores: Any, texts: Any, rubric: Rubric) -> pl.DataFrame:

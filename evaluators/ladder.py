@@ -92,7 +92,8 @@ class Ladder:
         best = None
         for rung in self.rungs:
             others = self.below[rung]
-            if not others or (best is not None and best not in others):
+            stands_on = [o for o in others if self.below[o]]  # those that are compared with something themselves
+            if not others or (stands_on and best not in stands_on):
                 continue
             seen = {o: {self.of(rung, d).verdict(o) for d in self.dimensions} for o in others}
             if all("better" in v and not v & {"worse", "surer"} for v in seen.values()):

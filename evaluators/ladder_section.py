@@ -6,17 +6,21 @@ from collections.abc import Mapping, Sequence
 
 from ..judge.escape import escape_markdown
 from .ladder import Ladder
-from .markdown import NOTHING, Footnotes, cell, number, paragraph, table
+from .markdown import NOTHING, Footnotes, cell, number, paragraph, percent, table
 
 _ABOUT = """
 Errors are against the mean of the experts and averaged over the seeds; brackets hold 95 % intervals (patients redrawn),
 ± the largest distance of a seed from their mean. RPS: ranked probability score of the distributions against each
 expert, lower is better; entropy in nats. Spearman: of the systems within a case, mean over cases. A rung that wins MAE
-by losing RPS has only grown surer."""
+by losing RPS has only grown surer. Scored (last table): the share of scores with half of the probability or more on the
+scale, which a run would call a score; the comparison is on all narratives, by the expected value over the levels."""
 
 
-def ladder_section(found: Ladder, seconds: Mapping[str, Sequence[float]]) -> list[str]:
-    """Per dimension a table of rungs; then every comparison with a rung below; then CPU time."""
+def ladder_section(
+    found: Ladder, seconds: Mapping[str, Sequence[float]], scored: Mapping[str, float] | None = None
+) -> list[str]:
+    """Per dimension a table of rungs; then every comparison with a rung below; then CPU time, and the share of scores
+    with enough probability on the scale to be called so."""
     lines = ["## Training ladder", "", *paragraph(_ABOUT.strip())]
     foot = Footnotes()
     for dimension in found.dimensions:
@@ -59,5 +63,8 @@ def ladder_section(found: Ladder, seconds: Mapping[str, Sequence[float]]) -> lis
         f"**Recommended: {taken or 'none'}** (better than all below it in a dimension or more, worse in none; surer: a "
         "better error bought with a worse RPS, which does not count)."
     )
-    rows = [[rung, str(len(cpu)), f"{sum(cpu) / len(cpu):.0f}"] for rung, cpu in seconds.items()]
-    return [*lines, "### Cost", "", *table(["Rung", "Seeds", "CPU seconds each"], rows)]
+    rows = [
+        [rung, str(len(cpu)), f"{sum(cpu) / len(cpu):.0f}", percent(scored[rung]) if scored else NOTHING]
+        for rung, cpu in seconds.items()
+    ]
+    return [*lines, "### Cost", "", *table(["Rung", "Seeds", "CPU seconds each", "Scored"], rows)]

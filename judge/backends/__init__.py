@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, MissingExtra
+from ..errors import InputError
 from ..rubric import Rubric
 from .base import Judge
 from .folder import read_card, refuse_unsafe, weights_hash
@@ -90,5 +90,7 @@ def _local(
     try:
         from .local import LocalJudge
     except ImportError as error:
-        raise MissingExtra(f"a local model ({error.name or error})", "local") from error
+        from .bases import import_trouble
+
+        raise import_trouble(error, "a local model", "local") from error
     return LocalJudge(base, adapter, rubric, name=name, batch_size=batch_size or 32, critique=critique)

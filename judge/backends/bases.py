@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, MissingExtra
 
 # Idefics3 and SmolVLM, InternVL, Gemma3: what they call to cut a picture into several views.
 _TILES = ("do_image_splitting", "crop_to_patches", "do_pan_and_scan")
@@ -69,6 +69,23 @@ def picture_settings(images: Any, longest_edge: int = 0, tiles: bool = False) ->
         )
     whole = {"do_center_crop": False} if hasattr(images, "do_center_crop") else {}
     return settings | whole | {"size": _size({"height": side, "width": side})}
+
+
+def import_trouble(error: ImportError, need: str, extra: str) -> Exception:
+    """What to raise where torch, transformers and peft could not be imported: what is missing, or what breaks them.
+
+    A torchvision that is there but does not import (built for another torch) makes transformers fail with words about
+    some other module.
+    """
+    if find_spec("torchvision"):
+        try:
+            import torchvision  # noqa: F401
+        except Exception as broken:
+            return InputError(
+                f"torchvision is installed but does not import, which breaks transformers ({broken}); uninstall it, or "
+                "install the release that belongs to your torch; see dermjudge doctor"
+            )
+    return MissingExtra(f"{need} ({error.name or error})", extra)
 
 
 def _size(edges: dict[str, int]) -> Any:

@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from peft import PeftModel
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor, StoppingCriteria
+from transformers import AutoModelForImageTextToText, StoppingCriteria
 from transformers.utils.logging import disable_progress_bar
 
+from ..backends.bases import load_processor
 from ..backends.encoding import Encoded, Encoder
 from ..backends.folder import read_card, refuse_unsafe, settings_hash, weights_hash
 from ..errors import InputError
@@ -56,11 +57,11 @@ class LocalRoute:
         self.batch_size = batch_size
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = torch.bfloat16 if self.device != "cpu" else torch.float32
+        processor = load_processor(base)
         try:
             model = AutoModelForImageTextToText.from_pretrained(
                 base, dtype=self.dtype, trust_remote_code=False, local_files_only=True
             )
-            processor = AutoProcessor.from_pretrained(base, trust_remote_code=False, local_files_only=True)
             if adapter:
                 model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
         except (OSError, ValueError) as error:

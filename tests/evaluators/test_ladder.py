@@ -61,6 +61,7 @@ def test_a_rung_is_recommended_only_if_it_beats_all_below_and_has_not_just_grown
         rater=pl.col("rater").str.replace("mid", "again")
     )
     assert ladder(pl.concat([frame, more]), LEVELS, above).recommended() == "sure"
+    assert ladder(frame, LEVELS, {"mid": (), "low": ("mid",), "sure": ("low",)}).recommended() is None
 
 
 def test_the_numbers_are_those_of_plain_loops():
