@@ -227,13 +227,13 @@ def _responses(name: str, data: _Scored, panel: Mapping[Key, float]) -> dict[str
             found[probe] |= {"true_mean_change": float(due.mean())}
             found[probe] |= {"correlation_with_truth": correlation(got, due, pearsonr)}
     if blank:
-        error, rise, cluster = (np.array(column) for column in zip(*blank, strict=True))
+        error, rises, cluster = (np.array(column) for column in zip(*blank, strict=True))
         middle = np.median(list(panel.values()))
         constant = np.abs(middle - np.array(list(panel.values()))).mean()
         found["blank"] |= {
             "mae": mean(error, cluster, data.weights),
             "mae_minus_constant": float(error.mean() - constant),
-            "entropy_rise": mean(rise, cluster, data.weights),
+            "entropy_rise": mean(rises, cluster, data.weights),
         }
     return found
 

@@ -49,9 +49,9 @@ def ladder_section(
     for result in found.results:
         for other, gap in result.against.items():
             p = result.p[other]
-            rps = result.against_rps.get(other)
+            worse = result.against_rps.get(other)
             shown = NOTHING if p is None else f"{p:.3f}"
-            surer = NOTHING if rps is None else cell(rps, foot, gap.n)
+            surer = NOTHING if worse is None else cell(worse, foot, gap.n)
             name, verdict = f"{result.rung} − {other}", result.verdict(other)
             rows.append([name, result.dimension, cell(gap, foot, gap.n), shown, surer, verdict])
     family = found.settings["family"]

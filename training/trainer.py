@@ -161,9 +161,7 @@ class _Watch(TrainerCallback):
         _, loss, n, *errors = sums.tolist()
         names, seen = self.trainer.rubric.names, self.trainer.figures
         new = {"loss": loss} if n else {}
-        if right := self.trainer._metrics["train"].pop("mean_token_accuracy", None):  # trl's, of the learnt tokens
-            new["right"] = sum(right) / len(right)
-        self.trainer._metrics["train"].clear()
+        self.trainer._metrics["train"].clear()  # trl's, that nobody reads
         new |= {name: errors[d] / m for d, name in enumerate(names) if (m := errors[d + len(names)])}
         for name, value in new.items():
             seen[name] = 0.97 * seen.get(name, value) + 0.03 * value

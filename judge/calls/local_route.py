@@ -57,7 +57,7 @@ class LocalRoute:
         self.batch_size = batch_size
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = torch.bfloat16 if self.device != "cpu" else torch.float32
-        processor = load_processor(base)
+        processor = load_processor(Path(base))
         try:
             model = AutoModelForImageTextToText.from_pretrained(
                 base, dtype=self.dtype, trust_remote_code=False, local_files_only=True

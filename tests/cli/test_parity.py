@@ -173,6 +173,8 @@ def test_another_merged_folder_fails(bench, merged, tmp_path, capsys):
     weak = shutil.copytree(embedded_folder() / "judge", tmp_path / "weak")
     weights = load_file(weak / "adapter_model.safetensors")
     save_file({k: v / 2 if "lora_B" in k else v for k, v in weights.items()}, weak / "adapter_model.safetensors")
+    card = json.loads((weak / "judge.json").read_text())
+    (weak / "judge.json").write_text(json.dumps({k: v for k, v in card.items() if k != "adapter_sha256"}))
     other = f"local:{embedded_folder() / 'base'}+{weak}"
     assert run("merge", other, "--out", tmp_path / "merged") == output.OK
     capsys.readouterr()

@@ -14,6 +14,7 @@ from safetensors.torch import save_file  # noqa: E402
 
 from dermjudge.judge.backends import local, open_judge  # noqa: E402
 from dermjudge.judge.backends.base import Question  # noqa: E402
+from dermjudge.judge.backends.bases import load_processor  # noqa: E402
 from dermjudge.judge.errors import InputError  # noqa: E402
 from dermjudge.judge.prompt import render  # noqa: E402
 from dermjudge.judge.records import Case, Narrative  # noqa: E402
@@ -316,7 +317,7 @@ def test_a_critique_does_not_depend_on_its_neighbours(writer, tmp_path):
         assert alone.text == answer.text
         for name, score in alone.scores.items():
             assert score.distribution == pytest.approx(answer.scores[name].distribution, abs=1e-3) or not score.mass
-    assert judge.encoder.tokenizer.padding_side == local.AutoProcessor.from_pretrained(writer).tokenizer.padding_side
+    assert judge.encoder.tokenizer.padding_side == load_processor(writer).tokenizer.padding_side
 
 
 def test_room_for_the_critique_is_asked_for(writer, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -253,6 +254,15 @@ def test_without_torchvision_there_is_one_clear_line(name, base, tmp_path):
 def test_what_is_missing_is_named():
     assert "pip install num2words" in bases._trouble(ImportError("Package `num2words` is required to run"))
     assert bases._trouble(OSError("no file\nand more")) == "cannot be loaded: no file"
+
+
+def test_a_broken_torchvision_is_named_in_place_of_what_it_breaks(tmp_path, monkeypatch):
+    for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
+        monkeypatch.delitem(sys.modules, name)
+    (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    told = bases.import_trouble(ImportError("Could not import module 'AutoProcessor'"), "a local model", "local")
+    assert isinstance(told, InputError) and "nms does not exist" in str(told) and "doctor" in str(told)
 
 
 def test_a_folder_without_a_processor_is_named(tmp_path):

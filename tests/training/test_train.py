@@ -85,7 +85,7 @@ def test_figures_are_computed_for_any_judge_and_none_is_left_out(trained, tmp_pa
         assert d["mae_constant"]["value"] > 0
         assert "patients, 20 are needed" in d["mae_constant"]["reason"]
         assert d["swap"]["n"] == d["blank"]["n"] == d["n"] > 80
-    assert len(targets(found)) == 6 + 3 + 5  # with a text-only judge
+    assert len(targets(found)) == 6 * 3 + 5 + 5  # of all, of those about text, of Accuracy with a text-only judge
     found["targets"] = targets(found)
     update_card(done.judge, {"figures": found})
     assert "| Accuracy |" in (done.judge / "README.md").read_text()
