@@ -96,7 +96,7 @@ def _judged(
             with output.progress(f"scoring with {rung.name}, seed {seed}") as tick:
                 score(shown.cases, texts, rubric, judge, home / "run", root=shown.root, progress=tick)
             frame = read_ratings(home / "run" / "ratings.jsonl", rubric).select(list(RATINGS_SCHEMA))
-            scored.setdefault(rung.name, []).append(frame["score"].is_not_null().sum() / max(1, len(frame)))
+            scored.setdefault(rung.name, []).append(int(frame["score"].is_not_null().sum()) / max(1, len(frame)))
             frames.append(_expected(frame, rubric).with_columns(pl.lit(f"{rung.name}#{seed}").alias("rater")))
     return frames, seconds, {name: sum(shares) / len(shares) for name, shares in scored.items()}
 
