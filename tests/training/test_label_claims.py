@@ -1,0 +1,68 @@
+"""Painted pictures, a tiny random base."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image as Pillow
+
+from dermjudge.judge.errors import InputError
+from dermjudge.judge.records import Case, Image
+from dermjudge.training.examples import Pictures
+from dermjudge.training.label_claims import learn_label_claims
+from dermjudge.training.pretrain import VERDICTS, build_model, build_processor, build_tokenizer
+from tests.tiny import idefics3
+
+COLOURS = {"melanoma": (20, 20, 20), "psoriasis": (240, 60, 60)}
+
+
+def tiny_base(folder: Path) -> Path:
+    import torch
+
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer(["The most likely diagnosis is"] * 20, [*VERDICTS, *COLOURS], 420)
+    shape = dict(side=32, patch=8, shuffle=2, vision_width=32, vision_layers=1, width=32, layers=2, feed_forward=64)
+    build_model(tokenizer, shape).save_pretrained(folder)
+    build_processor(tokenizer, 32, 4).save_pretrained(folder)
+    return folder
+
+
+def painted(root: Path, n: int = 12) -> list[Case]:
+    found = []
+    for k in range(n):
+        label = list(COLOURS)[k % 2]
+        Pillow.new("RGB", (32, 32), tuple(min(255, c + k) for c in COLOURS[label])).save(root / f"{k}.png")
+        split = "train" if k < n - 2 else "test"
+        found.append(Case(f"c{k}", (Image(f"{k}.png"),), split=split, diagnosis=(label,)))
+    return found
+
+
+def test_claims_about_two_colours_are_learnt_and_the_vision_side_stays(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    base, cases = tiny_base(tmp_path / "base"), painted(tmp_path)
+    told: list[dict[str, float]] = []
+    out = learn_label_claims(
+        base, tmp_path / "out", cases, Pictures(tmp_path), steps=60, batch=16, rate=2e-2,
+        progress=lambda step, figures: told.append(figures),
+    )  # fmt: skip
+    assert len(told) == 60 and told[-1]["loss"] < 0.35 < told[0]["loss"] and told[-1]["right"] > 0.75
+    before, after = load_file(base / "model.safetensors"), load_file(out / "model.safetensors")
+    assert before.keys() == after.keys()
+    moved = {name for name in before if not before[name].bfloat16().equal(after[name].bfloat16())}
+    assert moved and not any("vision" in name or "connector" in name for name in moved)
+
+
+def test_one_label_is_too_few_and_counterfactuals_do_not_count(tmp_path: Path) -> None:
+    base, cases = idefics3(tmp_path / "base"), painted(tmp_path)
+    swapped = [
+        Case(c.id, c.images, split=c.split, diagnosis=c.diagnosis, tags={"counterfactual": "swap"}) for c in cases
+    ]
+    with pytest.raises(InputError, match="0 label"):
+        learn_label_claims(base, tmp_path / "out", swapped, Pictures(tmp_path), steps=1, batch=2)
+    with pytest.raises(InputError, match="1 label"):
+        learn_label_claims(base, tmp_path / "out", cases[::2], Pictures(tmp_path), steps=1, batch=2)
+    with pytest.raises(InputError, match="was not built by this project"):
+        learn_label_claims(base, tmp_path / "out", cases, Pictures(tmp_path), steps=1, batch=2)
+    assert not (tmp_path / "out").exists()
