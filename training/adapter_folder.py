@@ -71,7 +71,7 @@ def save_adapter(
         "seed": recipe.seed,
         "trained_on": {
             "narratives": len(examples),
-            "patients": len({e.case.patient_id or e.case.id for e in examples}),
+            "patients": len({e.case.patient_id or e.case.lesion_id or e.case.id for e in examples}),
             "split": recipe.data.split,
             "source": source,
             "hash": examples_hash(examples),

@@ -50,7 +50,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         f"`{card['rubric']}` (hash `{card['rubric_hash']}`) and on no other.{order}",
         "",
         f"- Base: `{base}`{revision}, weights `{card['base_weights']}`; any other base is refused.",
-        f"- Trained on {trained['narratives']} expert-rated narratives of {trained['patients']} patients, split "
+        f"- Trained on {trained['narratives']} {_rated(trained)} narratives of {trained['patients']} patients, split "
         f"`{_code(trained['split'])}` ({escape_markdown(trained['source'])}).",
         *_data_lines(card),
         f"- Prompt form `{card['form']}`, template `{card['template']}`; at most {card['max_images']} picture a case"
@@ -74,7 +74,7 @@ def card_text(card: Mapping[str, Any]) -> str:
 
 def _front_matter(card: Mapping[str, Any]) -> dict[str, Any]:
     front: dict[str, Any] = {"library_name": "peft", "base_model": visible(card["base"])}
-    if "synthetic" in card["trained_on"]["source"]:
+    if _rated(card["trained_on"]) == "expert-rated" and "synthetic" in card["trained_on"]["source"]:
         front["license"] = "apache-2.0"  # else base and data decide
     front["pipeline_tag"] = "image-text-to-text"
     front["tags"] = ["llm-as-judge", "dermatology", "lora", "dermjudge"]
@@ -142,6 +142,11 @@ def _held_apart(apart: list[Mapping[str, Any]]) -> list[str]:
     return [*lines, ""]
 
 
+def _rated(trained: Mapping[str, Any]) -> str:
+    """Who rated what was trained on; a folder of planted faults says SIMULATED in its name."""
+    return "SIMULATED-rated (planted faults, no expert)" if "SIMULATED" in trained["source"] else "expert-rated"
+
+
 def _limits(card: Mapping[str, Any]) -> list[str]:
     domain = card.get("domain") or {}
     checked = [what for what, key in (("texts", "words"), ("pictures", "picture_distance")) if key in domain]
@@ -152,7 +157,7 @@ def _limits(card: Mapping[str, Any]) -> list[str]:
         "It is no medical device and scores no individual patient's care.",
         f"It knows only what it was trained on: {flagged}, and scores of such questions mean nothing.",
     ]
-    if "synthetic" in card["trained_on"]["source"]:
+    if _rated(card["trained_on"]) == "expert-rated" and "synthetic" in card["trained_on"]["source"]:
         found.append(
             "Training and test narratives were rated by the same three simulated experts, whose biases it has learnt; "
             "beside other experts its error would be larger. The error against the truth is in judge.json (mae_truth)."

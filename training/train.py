@@ -22,6 +22,7 @@ from ..judge.tables import frame_to_ratings, read_narratives, read_ratings
 from .card import update_card
 from .config import Pretraining, Recipe
 from .examples import Example, Pictures, build_examples
+from .plan_rows import COUNTERFACTUAL
 from .processes import is_main, processes
 
 STAMP = "pretraining.json"
@@ -283,7 +284,10 @@ def measure_domain(
         "tokens_per_word": round(float(np.quantile(rates, 0.999)) * 1.05, 3),
         "words": int(np.quantile(words, 0.999) * 1.5),
     }
-    shown = [case for case in cases if case.images]
+    # Each picture once, or both halves would hold the same and the limit come out too small.
+    shown = list(
+        {case.images[0].path: case for case in cases if case.images and not case.tags.get(COUNTERFACTUAL)}.values()
+    )
     if len(shown) < 50 or read_card(judge).get("blind"):
         return limits
     model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32, **local).eval()
@@ -298,7 +302,8 @@ def measure_domain(
     first, second = torch.stack(features[::2]), torch.stack(features[1::2])
     covariance = torch.cov(first.T)
     ridge = 1e-3 * covariance.diagonal().mean() * torch.eye(len(covariance))
-    whiten = torch.linalg.cholesky(torch.linalg.inv(covariance + ridge)).contiguous()
+    # In double: pictures that repeat leave the covariance near singular.
+    whiten = torch.linalg.cholesky(torch.linalg.inv((covariance + ridge).double())).float().contiguous()
     save_file({"mean": first.mean(0), "whiten": whiten}, str(judge / FILE))
     far = torch.quantile(distance(second, first.mean(0), whiten), 0.995)
     return limits | {"picture_distance": round(float(far) * 1.1, 3)}
