@@ -69,12 +69,12 @@ def figures(
     and of the judge and of an expert against the mean of the other experts; ratios and differences with 95 % intervals
     (patients resampled); Spearman over all narratives and within a case; the response to a swapped picture against the
     true change; beside a blank picture the error and the rise in entropy. `writer`: the same judge, opened to write
-    critiques, which are held against the planted faults ("critiques", see `evaluators.critiques`). Plain data; all in
-    scale units.
+    critiques, where it writes none by itself; they are held against the planted faults ("critiques", see
+    `evaluators.critiques`). Plain data; all in scale units.
     """
     with tempfile.TemporaryDirectory() as folder:
         data = _score(judge, text_only, rubric, cases, seed, Path(folder), progress)
-        written = _critiques(writer, data, rubric, seed, Path(folder), progress) if writer else None
+        written = _critiques(writer, data, rubric, seed, Path(folder), progress)
     result: dict[str, Any] = {
         "synthetic": True,
         "judge": judge.name,
@@ -95,17 +95,20 @@ def figures(
 
 
 def _critiques(
-    writer: Judge,
+    writer: Judge | None,
     data: _Scored,
     rubric: Rubric,
     seed: int,
     folder: Path,
     progress: Callable[[int, int], None] | None,
-) -> Critiques:
-    run = folder / "words"
-    score(list(data.cases.values()), data.narratives, rubric, writer, run, root=folder / "bench", seed=seed,
-          progress=progress)  # fmt: skip
-    ratings = frame_to_ratings(read_ratings(run / "ratings.jsonl", rubric))
+) -> Critiques | None:
+    run = folder / ("words" if writer else "run")
+    if writer:
+        score(list(data.cases.values()), data.narratives, rubric, writer, run, root=folder / "bench", seed=seed,
+              progress=progress)  # fmt: skip
+    ratings = list(frame_to_ratings(read_ratings(run / "ratings.jsonl", rubric)))
+    if not any(rating.critique for rating in ratings):
+        return None
     return check_critiques(held_against(data.cases.values(), data.narratives, ratings), rubric, seed)
 
 

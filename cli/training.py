@@ -121,8 +121,10 @@ def print_figures(judge: str, text_only: str | None, cases: int, seed: int, card
         raise InputError(f"{text_only} was not trained without pictures; --text-only takes a text-only judge")
     if blind and blind.signature.get("base") != opened.signature.get("base"):
         raise InputError(f"{text_only} stands on another base than {judge}; compare judges of one recipe")
+    # A judge that runs here writes on demand; one behind an API has written, and is not paid twice.
+    writer = open_judge(judge, rubric, critique=True) if getattr(opened, "critique", None) is False else None
     with output.progress("scoring") as tick:
-        found = figures(opened, blind, rubric, cases, seed, tick, open_judge(judge, rubric, critique=True))
+        found = figures(opened, blind, rubric, cases, seed, tick, writer)
     found["targets"] = targets(found)
     if card:
         from ..training.card import update_card
@@ -151,12 +153,13 @@ def _figures_text(found: dict[str, Any]) -> str:
         *("dimension", "n", "MAE judge", "MAE constant", "MAE text-only", "MAE to the truth", "judge / constant"),
         *("Spearman", "swap |change|", "swap corr."),
     )
+    critiques = f"{output.table(_critique_rows(found), CRITIQUES)}\n\n" if "critiques" in found else ""
     aims = [(t["figure"], t["value"], t["target"], "yes" if t["met"] else "NO") for t in found["targets"]]
     return (
         f"SYNTHETIC: {found['narratives']} narratives of {found['patients']} patients the judge never saw "
         f"(seed {found['seed']}); "
         "against the mean of three simulated experts, 95 % intervals by patient\n\n"
-        f"{output.table(rows, head)}\n\n{output.table(_critique_rows(found), CRITIQUES)}\n\n"
+        f"{output.table(rows, head)}\n\n{critiques}"
         f"{output.table(aims, ('figure', 'value', 'target', 'met'))}"
     )
 

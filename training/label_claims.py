@@ -16,7 +16,7 @@ from ..judge.errors import InputError
 from ..judge.records import Case
 from .descent import Descent
 from .examples import Pictures
-from .pretrain import VERDICTS, _hidden, _picture_head, _verdict_loss, see
+from .pretrain import VERDICTS, hidden_states, picture_head, see, verdict_loss
 
 CLAIMS = ("The most likely diagnosis is {}", "The leading diagnosis is {}", "The most probable diagnosis here is {}")
 LISTED = "\n1. {}"
@@ -43,7 +43,9 @@ def learn_label_claims(
     vocabulary). InputError for another base, or fewer than two labels.
     """
     import torch
-    from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers import AutoModelForImageTextToText
+
+    from ..judge.backends.bases import load_processor
 
     chosen = [c for c in cases if c.split == split and c.images and c.diagnosis and not c.tags.get("counterfactual")]
     by_label: dict[str, list[int]] = {}
@@ -53,7 +55,7 @@ def learn_label_claims(
         raise InputError(f"split '{split}' has pictures of {len(by_label)} label(s); claims need two or more")
     local = {"local_files_only": True, "trust_remote_code": False}
     model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32, attn_implementation="eager", **local)
-    processor = AutoProcessor.from_pretrained(base, **local)
+    processor = load_processor(base)
     tokenizer = processor.tokenizer
     verdicts = {name: tokenizer.encode(f" {name}") for name in VERDICTS}
     if not hasattr(model.model, "connector") or any(len(ids) != 1 for ids in verdicts.values()):
@@ -62,7 +64,7 @@ def learn_label_claims(
     torch.manual_seed(seed)
     rng, labels = random.Random(seed), sorted(by_label)
     seen = _views(model, processor, [pictures(case)[0] for case in chosen])
-    head = _picture_head(tokenizer, seen.shape[2])
+    head = picture_head(tokenizer, seen.shape[2])
     descent = Descent(list(model.model.text_model.named_parameters()), rate, steps)
     right = 0.5
     for step in range(steps):
@@ -75,8 +77,8 @@ def learn_label_claims(
             rows.append(head + tokenizer.encode(claim.format(said), add_special_tokens=False))
             marks.append((row, len(rows[-1]) - 1, verdict["ok" if true else "wrong"]))
             shown.append(seen[rng.choice(by_label[label]), rng.randrange(VIEWS)])
-        hidden = _hidden(model, tokenizer, rows, torch.stack(shown))
-        loss, share = _verdict_loss(model, hidden, marks, list(verdict.values()))
+        hidden = hidden_states(model, tokenizer, rows, torch.stack(shown))
+        loss, share = verdict_loss(model, hidden, marks, list(verdict.values()))
         right = 0.97 * right + 0.03 * share
         descent.step(loss)
         if progress:

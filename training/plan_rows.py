@@ -11,7 +11,8 @@ from .config import Recipe
 from .examples import Example
 
 Look = Literal["own", "blank", "none"]
-COUNTERFACTUAL = "counterfactual"  # tag of a case that stands beside another case's picture
+COUNTERFACTUAL = "counterfactual"  # tag of a case that stands beside another case's picture, or an altered one
+ALTERED = ("blank", "overlay")  # values of it: painted grey, written on
 
 
 class Row(NamedTuple):

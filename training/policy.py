@@ -8,7 +8,6 @@ started from is all that holds it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from ..judge.rubric import Rubric
 from .adapter_folder import refuse_strangers, save_adapter
 from .config import Recipe
 from .examples import Example, Pictures
+from .processes import processes
 from .questions import Questions, not_finite
 from .sft import SAMPLED, load_model, start_folder
 from .soreb import REFERENCE, reinforce
@@ -98,7 +98,7 @@ def _start(recipe: Recipe) -> Path:
             f"{where} samples {recipe.reward.generations} answers per narrative (reward.generations); sft.batch is "
             f"{recipe.sft.batch} and must be a multiple of it"
         )
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if processes() > 1:
         raise InputError(f"{where} runs in one process; start it without torchrun or accelerate")
     start = start_folder(recipe)
     if start is None:

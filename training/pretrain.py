@@ -206,7 +206,7 @@ def learn_claims(
     names = {name: tokenizer.encode(f" {name}") for name in values}
     coded = {name: {v: tokenizer.encode(f" {v}") for v in values[name]} for name in values}
     verdict = {name: tokenizer.encode(f" {name}")[0] for name in VERDICTS}
-    head = _picture_head(tokenizer, seen.shape[1])
+    head = picture_head(tokenizer, seen.shape[1])
     descent = Descent(list(model.model.text_model.named_parameters()), rate, steps)
     right = 0.5
     for step in range(steps):
@@ -222,8 +222,8 @@ def learn_claims(
                 marks.append((row, len(ids) - 1, verdict["ok" if value == tags[case][name] else "wrong"]))
             rows.append(ids)
             chosen.append(case)
-        hidden = _hidden(model, tokenizer, rows, seen[chosen])
-        loss, share = _verdict_loss(model, hidden, marks, list(verdict.values()))
+        hidden = hidden_states(model, tokenizer, rows, seen[chosen])
+        loss, share = verdict_loss(model, hidden, marks, list(verdict.values()))
         right = 0.98 * right + 0.02 * share
         descent.step(loss)
         yield step, float(loss.detach()), right
@@ -245,8 +245,9 @@ def learn_narratives(
 ) -> Iterator[tuple[int, float, dict[str, float]]]:
     """Stage 3: narratives in the judge's own prompt; a verdict at the end of every span, the true score in the slots.
 
-    critiques: share of rows (0-1) that also learn to write the critique. scores: whether the slots are learnt.
-    Yields step, loss, running figures.
+    critiques: share of rows (0-1) that also learn to write the critique. Without `scores` a level drawn by lot stands
+    in every slot: the base learns that a level belongs there, and nothing about which. Yields step, loss, running
+    figures.
     """
     import torch
     from torch.nn import functional as F
@@ -284,10 +285,11 @@ def learn_narratives(
                 ids = ids + lead + written
             rows.append(ids)
             slots.append(encoded.slots)
-            gold.append([narrative.provenance["truth"][name] for name in rubric.names])
+            truth = narrative.provenance["truth"]
+            gold.append([truth[name] if scores else rng.choice(rubric.scale.levels) for name in rubric.names])
             chosen.append(by_case[int(corpus.case_of[k])])
-        hidden = _hidden(model, tokenizer, rows, seen[chosen])
-        loss, share = _verdict_loss(model, hidden, marks, list(verdict.values()))
+        hidden = hidden_states(model, tokenizer, rows, seen[chosen])
+        loss, share = verdict_loss(model, hidden, marks, list(verdict.values()))
         at = torch.tensor(slots)
         logits = model.lm_head(hidden[torch.arange(batch)[:, None], at])
         scored, expected = slot_loss(
@@ -296,7 +298,7 @@ def learn_narratives(
             torch.tensor(rubric.scale.levels, dtype=torch.float32),
             torch.tensor(gold, dtype=torch.float32),
         )
-        loss = loss + 0.5 * scored if scores else loss
+        loss = loss + 0.5 * scored
         if words:
             where = torch.tensor(words)
             loss = loss + 0.3 * F.cross_entropy(model.lm_head(hidden[where[:, 0], where[:, 1]]).float(), where[:, 2])
@@ -308,7 +310,7 @@ def learn_narratives(
         yield step, float(loss.detach()), figures
 
 
-def _picture_head(tokenizer: Any, tokens: int) -> list[int]:
+def picture_head(tokenizer: Any, tokens: int) -> list[int]:
     return tokenizer.encode("<fake_token_around_image><global-img>" + "<image>" * tokens + "<fake_token_around_image>")
 
 
@@ -318,7 +320,7 @@ def _blank(side: int) -> Any:
     return Image.new("RGB", (side, side), (128, 128, 128))
 
 
-def _hidden(model: Any, tokenizer: Any, rows: Sequence[Sequence[int]], seen: Any) -> Any:
+def hidden_states(model: Any, tokenizer: Any, rows: Sequence[Sequence[int]], seen: Any) -> Any:
     """Last hidden states, right-padded [rows, length, width], with the picture tokens in their places."""
     import torch
 
@@ -335,7 +337,7 @@ def _hidden(model: Any, tokenizer: Any, rows: Sequence[Sequence[int]], seen: Any
         return model.model.text_model(inputs_embeds=embedded, attention_mask=mask, use_cache=False).last_hidden_state
 
 
-def _verdict_loss(
+def verdict_loss(
     model: Any, hidden: Any, marks: Sequence[tuple[int, int, int]], verdicts: Sequence[int]
 ) -> tuple[Any, float]:
     import torch

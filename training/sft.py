@@ -64,6 +64,7 @@ def train_adapter(
         )
     refuse_unsafe(base)
     refuse_strangers(out)
+    examples = _natural(examples) if blind else examples
     if recipe.objective in SAMPLED:
         from .policy import train_policy
 
@@ -74,7 +75,7 @@ def train_adapter(
         from .self_critiques import with_self_critiques
 
         examples = with_self_critiques(recipe, base, examples, pictures, rubric, blind=blind)
-    examples = _fit(recipe, examples, blind)
+    examples = _fit(recipe, examples)
     try:
         from .checkpoints import Checkpoints
         from .collation import Collator
@@ -112,10 +113,13 @@ def train_adapter(
     return out
 
 
-def _fit(recipe: Recipe, examples: Sequence[Example], blind: bool) -> Sequence[Example]:
-    """The examples to learn from: without pictures no counterfactual ones; critique first needs a critique."""
-    if blind:
-        examples = [e for e in examples if not e.case.tags.get(COUNTERFACTUAL)] or examples
+def _natural(examples: Sequence[Example]) -> Sequence[Example]:
+    """The examples whose scores do not follow a picture of another case; all of them if there is no other."""
+    return [e for e in examples if not e.case.tags.get(COUNTERFACTUAL)] or examples
+
+
+def _fit(recipe: Recipe, examples: Sequence[Example]) -> Sequence[Example]:
+    """The examples that an order can be learnt from: critique first needs a critique."""
     if recipe.order == "scores":
         return examples
     if recipe.objective == "reward":

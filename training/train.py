@@ -22,7 +22,7 @@ from ..judge.tables import frame_to_ratings, read_narratives, read_ratings
 from .card import update_card
 from .config import Pretraining, Recipe
 from .examples import Example, Pictures, build_examples
-from .plan_rows import COUNTERFACTUAL
+from .plan_rows import ALTERED, COUNTERFACTUAL
 from .processes import is_main, processes
 
 STAMP = "pretraining.json"
@@ -285,9 +285,8 @@ def measure_domain(
         "words": int(np.quantile(words, 0.999) * 1.5),
     }
     # Each picture once, or both halves would hold the same and the limit come out too small.
-    shown = list(
-        {case.images[0].path: case for case in cases if case.images and not case.tags.get(COUNTERFACTUAL)}.values()
-    )
+    natural = [case for case in cases if case.images and case.tags.get(COUNTERFACTUAL) not in ALTERED]
+    shown = list({case.images[0].path: case for case in natural}.values())
     if len(shown) < 50 or read_card(judge).get("blind"):
         return limits
     model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32, **local).eval()
