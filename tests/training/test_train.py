@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -253,3 +254,35 @@ def test_a_card_claims_no_licence_for_data_it_does_not_know(trained):
     assert "license: apache-2.0" in card_text(card)
     card["trained_on"]["source"] = "hospital 3, 900 cases"
     assert "license" not in card_text(card)
+
+
+def test_a_base_without_scores_learns_that_a_level_stands_in_a_slot_and_not_which(trained):
+    from transformers import AutoModelForImageTextToText
+
+    from dermjudge.judge.backends.bases import load_processor
+    from dermjudge.judge.backends.encoding import Encoder
+    from dermjudge.training import pretrain
+
+    data, done = trained
+    cases, pictures = load_benchmark(data).cases[:8], Pictures(data)
+    pixels = np.stack([np.asarray(pictures(case)[0]) for case in cases])
+    place = {case.id: k for k, case in enumerate(cases)}
+    narratives = [n for n in read_narratives(data / "narratives.jsonl") if n.case_id in place]
+    worse = [
+        replace(n, provenance={**n.provenance, "truth": dict.fromkeys(n.provenance["truth"], 0)}) for n in narratives
+    ]
+
+    def course(told, scores, steps):
+        torch.manual_seed(0)
+        model = AutoModelForImageTextToText.from_pretrained(done.base, dtype=torch.float32)
+        of = np.array([place[n.case_id] for n in told])
+        corpus = pretrain.Corpus(pixels, cases, told, of, [""] * len(told))
+        seen = pretrain.picture_tokens(model, corpus)
+        kw = dict(steps=steps, batch=4, rate=0.01, seed=0, critiques=0.0, scores=scores)
+        encoder = Encoder(load_processor(done.base), RUBRIC)
+        return [loss for _, loss, _ in pretrain.learn_narratives(model, encoder, corpus, seen, RUBRIC, **kw)]
+
+    by_lot = course(narratives, False, 40)
+    assert by_lot == course(worse, False, 40)  # the truth is not read
+    assert course(narratives, True, 2) != course(worse, True, 2)
+    assert np.mean(by_lot[-5:]) < 0.8 * by_lot[0]  # that a level stands there is learnt all the same

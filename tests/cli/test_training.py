@@ -1,0 +1,134 @@
+"""`train`, `ladder` and `figures` from the command line, on a tiny model from config and SYNTHETIC cases."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("peft")
+import polars as pl
+import yaml
+
+from dermjudge.benchmarks.synthetic import generate
+from dermjudge.cli import output
+from dermjudge.cli.ladder import _expected
+from dermjudge.cli.main import main
+from dermjudge.judge.files import sha256_file
+from dermjudge.judge.rubric import load_rubric
+from tests import tiny
+
+
+def run(*words: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in words])
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.idefics3(tmp_path_factory.mktemp("base") / "base")
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bench") / "bench"
+    generate(folder, 60, seed=5)
+    return folder
+
+
+def recipe(folder: Path, base: Path | str, **changes: object) -> Path:
+    plan = {"name": "t", "data": {"synthetic_cases": 60, "synthetic_seed": 5}, "base": str(base), "critiques": 0.0,
+            "sft": {"steps": 2, "batch": 4, "rate": 0.01}}  # fmt: skip
+    file = folder / "t.yaml"
+    file.write_text(yaml.safe_dump(plan | changes))
+    return file
+
+
+def test_training_data_that_share_patients_with_the_evaluation_are_refused(
+    base: Path, bench: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generate(tmp_path / "same", 12, seed=5)  # the first patients of the same seed
+    file = recipe(tmp_path, base)
+    asked = ("train", file, "--data", bench, "--out", tmp_path / "out", "--not-in", tmp_path / "same")
+    assert run(*asked) == output.USAGE
+    said = capsys.readouterr().err
+    assert "patients" in said and not (tmp_path / "out" / "judge").exists()
+    assert run(*asked, "--allow-overlap", "others") == output.USAGE  # certain, not suspected
+
+
+def test_what_was_held_apart_stands_in_the_card(base: Path, bench: Path, tmp_path: Path) -> None:
+    generate(tmp_path / "other", 12, seed=6)
+    file = recipe(tmp_path, base, text_only=False)
+    assert run("train", file, "--data", bench, "--out", tmp_path / "out", "--not-in", tmp_path / "other") == output.OK
+    card = json.loads((tmp_path / "out" / "judge" / "judge.json").read_text())
+    compared = [entry["compared"] for entry in card["held_apart"]]
+    assert [counts["pictures"][1] for counts in compared if "pictures" in counts] == [12]
+    assert not (tmp_path / "out" / "text_only").exists()
+
+
+def test_a_dry_run_trains_nothing_and_a_reason_needs_a_folder(
+    base: Path, bench: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = recipe(tmp_path, base)
+    assert run("train", file, "--data", bench, "--out", tmp_path / "out", "--dry-run") == output.OK
+    assert run("train", file, "--data", bench, "--out", tmp_path / "out", "--allow-overlap", "why") == output.USAGE
+    assert "--not-in" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_ladder_of_some_rungs_compares_them_and_takes_up_what_is_there(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = recipe(tmp_path, base), tmp_path / "out"
+    asked = ("ladder", file, "--out", out, "--cases", 20, "--seeds", 1, "--json")
+    assert run(*asked, "--only", "reward", "--dry-run") == output.OK
+    assert json.loads(capsys.readouterr().out)["rungs"] == ["regression", "reward"]
+    assert run(*asked, "--only", "text-only, regression") == output.OK
+    found = json.loads(capsys.readouterr().out)
+    assert found == json.loads((out / "ladder.json").read_text()) and found["synthetic"] is True
+    assert set(found["seconds"]) == {"text-only", "regression"} and not (out / "reward-0").exists()
+    made = {file: sha256_file(file) for file in out.glob("*/judge/*") if file.is_file()}
+    assert made and run(*asked, "--only", "text-only,regression") == output.OK
+    again = json.loads(capsys.readouterr().out)
+    assert again == found  # the seconds, too: nothing was trained twice
+    assert made == {file: sha256_file(file) for file in out.glob("*/judge/*") if file.is_file()}
+
+
+def test_a_ladder_names_the_rungs_that_there_are(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("ladder", recipe(tmp_path, base), "--out", tmp_path / "out")
+    assert run(*asked, "--only", "regresion") == output.USAGE
+    said = capsys.readouterr().err
+    assert "no rung 'regresion'" in said and "regression-longer" in said
+    assert run(*asked, "--test-seed", 5) == output.USAGE and "--test-seed" in capsys.readouterr().err
+    building = recipe(tmp_path, "pretrained", pretraining=_tiny_base())
+    assert run("ladder", building, "--out", tmp_path / "out") == output.USAGE
+    assert "builds its own base" in capsys.readouterr().err
+
+
+def _tiny_base() -> object:
+    return yaml.safe_load(Path("training/recipes/smoke.yaml").read_text())["pretraining"]
+
+
+def test_a_score_off_the_scale_counts_with_its_expected_level() -> None:
+    rows = [
+        {"score": 4.0, "state": "scored", "distribution": [0.0, 0.0, 0.0, 0.0, 1.0, 0.0]},
+        {"score": None, "state": "unparsable", "distribution": [0.5, 0.0, 0.0, 0.0, 0.0, 0.5]},
+        {"score": None, "state": "failed", "distribution": None},
+    ]
+    found = _expected(pl.DataFrame(rows), load_rubric("derm6")).select("score", "state").rows()
+    assert found == [(4.0, "scored"), (2.5, "scored"), (None, "failed")]
+
+
+def test_figures_say_what_is_synthetic_and_what_was_missed(
+    base: Path, bench: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("train", recipe(tmp_path, base), "--data", bench, "--out", tmp_path / "out") == output.OK
+    judge, blind = (f"local:{base}+{tmp_path / 'out' / name}" for name in ("judge", "text_only"))
+    capsys.readouterr()
+    assert run("figures", judge, "--text-only", blind, "--cases", 20) == output.OK
+    said = capsys.readouterr().out
+    assert said.startswith("SYNTHETIC") and "Accuracy" in said and "NO" in said  # two steps teach nothing
+    assert run("figures", judge, "--text-only", judge, "--cases", 20) == output.USAGE
+    assert "was not trained without pictures" in capsys.readouterr().err
