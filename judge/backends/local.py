@@ -6,6 +6,7 @@ A judge of the order "critique" first writes its critique and is then read behin
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Sequence
@@ -125,8 +126,8 @@ class LocalJudge:
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """Scores of one batch.
 
-        Inside, rows of like length are run a few at a time (what they are run with depends on the batch alone); rows
-        with and without pictures apart, since they cannot share a tensor.
+        Inside, rows of like length are read a few at a time, and written a batch at a time (what they are run with
+        depends on the batch alone); rows with and without pictures apart, since they cannot share a tensor.
         """
         results: list[Answer | None] = [None] * len(questions)
         ready: dict[bool, list[tuple[int, Encoded]]] = {True: [], False: []}
@@ -142,8 +143,8 @@ class LocalJudge:
                 ready[bool(pictures)].append((i, encoded))
         for group in ready.values():
             group.sort(key=lambda entry: len(entry[1].ids))
-            for start in range(0, len(group), self.rows):
-                part = group[start : start + self.rows]
+            for start in range(0, len(group), self.batch_size):
+                part = group[start : start + self.batch_size]
                 answered = self._run([questions[i] for i, _ in part], [encoded for _, encoded in part])
                 for (i, encoded), (scores, feature, written) in zip(part, answered, strict=True):
                     text = [s.text for s in questions[i].prompt.segments if s.foreign][-1]  # the narrative
@@ -164,23 +165,28 @@ class LocalJudge:
                 self.encoder.encode(q.prompt, q.pictures if e.pictures else (), self.encoder.said(w.text))
                 for q, e, w in zip(questions, encoded, written, strict=True)
             ]
+        read = [self._read(encoded[start : start + self.rows]) for start in range(0, len(encoded), self.rows)]
+        if self.critique and self.order == "scores":  # words behind the slots; the scores are those without them
+            lead = self.encoder.fixed(f"\n{CRITIQUE}")
+            written = self._write([e._replace(ids=e.ids + lead) for e in encoded])
+        results = []
+        for (scores, feature), w in zip(itertools.chain.from_iterable(read), written, strict=True):
+            if self.order == "critique" and w.end != "scores":
+                scores = dict.fromkeys(self.rubric.names, _unreached(w, self.words))
+            results.append((scores, feature, w))
+        return results
+
+    def _read(self, encoded: Sequence[Encoded]) -> list[tuple[dict[str, Score], Any]]:
+        """Scores at the slots, and what the vision tower saw, of rows in one pass."""
         batch = self._batch(encoded)
         with watch_pictures(self.model, bool(self.domain.pictures) and "pixel_values" in batch) as seen:
             logits = slot_logits(self.model, batch)
         expected, distribution, mass = read_slots(logits, self.levels, self.values)
         features = pooled(seen, [e.pictures for e in encoded])
-        if self.critique and self.order == "scores":  # words behind the slots; the scores are those without them
-            lead = self.encoder.fixed(f"\n{CRITIQUE}")
-            written = self._write([e._replace(ids=e.ids + lead) for e in encoded])
-        results = []
-        for e, d, m, f, w in zip(
-            expected.tolist(), distribution.tolist(), mass.tolist(), features, written, strict=True
-        ):
-            scores = {name: _score(e[k], d[k], m[k]) for k, name in enumerate(self.rubric.names)}
-            if self.order == "critique" and w.end != "scores":
-                scores = dict.fromkeys(self.rubric.names, _unreached(w, self.words))
-            results.append((scores, f, w))
-        return results
+        return [
+            ({name: _score(e[k], d[k], m[k]) for k, name in enumerate(self.rubric.names)}, feature)
+            for e, d, m, feature in zip(expected.tolist(), distribution.tolist(), mass.tolist(), features, strict=True)
+        ]
 
     def _batch(self, encoded: Sequence[Encoded]) -> dict[str, Any]:
         batch = self.encoder.batch(encoded, self.device)
