@@ -39,7 +39,7 @@ def run_ladder(
     from ..training.rungs import some_rungs
 
     plan = load_recipe(find_recipe(recipe))
-    if plan.pretraining:
+    if plan.pretraining or plan.label_claims:
         raise InputError(f"recipe {plan.name} builds its own base; the ladder compares adapters on one base")
     rungs = some_rungs(plan, [name.strip() for name in only.split(",") if name.strip()])
     if dry_run:

@@ -31,6 +31,8 @@ def train_recipe(
         stages = {"sft": plan.sft.model_dump()}
         if plan.pretraining:
             stages |= {k: getattr(plan.pretraining, k).model_dump() for k in ("attributes", "claims", "narratives")}
+        if plan.label_claims:
+            stages["label_claims"] = plan.label_claims.model_dump()
         where = str(folder) if folder else f"synthetic, {plan.data.synthetic_cases} cases"
         result = {"recipe": plan.name, "data": where, "stages": stages, "text_only": plan.text_only, "out": str(out)}
         if plan.base != "pretrained":
@@ -60,7 +62,7 @@ def _memory(plan: Any) -> str:
     """What training will need, by rule, or why that cannot be said."""
     try:
         from ..training.memory import estimate
-        from ..training.train import named_base
+        from ..training.own_base import named_base
 
         return str(estimate(named_base(plan.base), plan))
     except ImportError as error:  # pragma: no cover

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..judge.errors import InputError
 
@@ -93,6 +93,7 @@ class Images(_Strict):
 
 class Recipe(_Strict):
     """One training run. `base` is a model folder, or "pretrained" for the base that `pretraining` builds.
+    `label_claims`: steps that first teach a base of this project what the labels of the training pictures look like.
 
     `order`: "scores" (slots first, critique on demand) or "critique" (critique first, then slots). `objective`:
     "cross-entropy" (trl's SFT on the rounded mean of the experts), "regression" (cross-entropy on soft labels + squared
@@ -112,6 +113,7 @@ class Recipe(_Strict):
     data: Data
     base: str = "pretrained"
     pretraining: Pretraining | None = None
+    label_claims: Stage | None = None
     objective: Objective = "regression"
     order: Literal["scores", "critique"] = "scores"
     self_critiques: bool = False
@@ -133,6 +135,12 @@ class Recipe(_Strict):
     critiques: float = Field(default=0.1, ge=0, le=1)
     text_only: bool = True
     notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_base(self) -> Recipe:
+        if self.pretraining and self.label_claims:
+            raise ValueError("label_claims teach a base that is there: name it with base, and leave out pretraining")
+        return self
 
 
 def load_recipe(path: str | Path) -> Recipe:

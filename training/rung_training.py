@@ -15,7 +15,7 @@ from ..judge.tables import frame_to_ratings, read_narratives, read_ratings
 from .checkpoints import finished, note_finished
 from .config import Recipe
 from .examples import Example, Pictures, build_examples
-from .train import Clock, Progress, data_hashes, named_base, told
+from .own_base import Clock, Progress, data_hashes, named_base, told
 
 
 @dataclass(frozen=True)

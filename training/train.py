@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..judge.backends.folder import read_card, weights_hash
+from ..judge.backends.folder import read_card
 from ..judge.benchmark import load_benchmark
-from ..judge.errors import InputError
-from ..judge.files import sha256_file
-from ..judge.prompt import template_hash
 from ..judge.records import Case, Narrative
-from ..judge.rubric import Rubric, load_rubric
+from ..judge.rubric import load_rubric
 from ..judge.tables import frame_to_ratings, read_narratives, read_ratings
 from .card import update_card
-from .config import Pretraining, Recipe
-from .examples import Example, Pictures, build_examples
+from .config import Recipe
+from .examples import Pictures, build_examples
+from .own_base import Clock, Progress, base_of, data_hashes, told
 from .plan_rows import ALTERED, COUNTERFACTUAL
-from .processes import is_main, processes
-
-STAMP = "pretraining.json"
-Progress = Callable[[str, int, int, dict[str, float]], None]
+from .processes import is_main
 
 
 class Trained(NamedTuple):
@@ -69,19 +62,7 @@ def train(
     for name in ("judge", "text_only"):
         refuse_strangers(out / name)
     clock = Clock()
-    if recipe.pretraining and _made_by(out / "base", _stamp(recipe, folder)):
-        base = out / "base"  # taken up: the same data and settings made it
-    elif recipe.pretraining and processes() > 1:
-        raise InputError("a base is pre-trained in one process: run the recipe once without torchrun or accelerate")
-    elif recipe.pretraining:
-        (out / "base" / STAMP).unlink(missing_ok=True)
-        base = _pretrain(recipe, recipe.pretraining, examples, pictures, rubric, out / "base", report, clock)
-        stamp = _stamp(recipe, folder) | {"weights": weights_hash(base)}
-        (base / STAMP).write_text(json.dumps(stamp, indent=1) + "\n", "utf-8")
-    elif recipe.base == "pretrained":
-        raise InputError("the recipe names no base: set base to a model folder, or add a pretraining section")
-    else:
-        base = named_base(recipe.base)
+    base = base_of(recipe, folder, benchmark.cases, examples, pictures, out / "base", report, clock)
     held_out = [case for case in benchmark.cases if case.split == "validation"]
     done = {}
     for name, blind in (("judge", False), ("text_only", True)):
@@ -113,145 +94,6 @@ def train(
                 note_finished(out / name, stamp)
         clock.lap(name)
     return Trained(base, done["judge"], done.get("text_only"), clock.laps)
-
-
-def told(report: Progress, stage: str, steps: int, step: int, figures: dict[str, float]) -> None:
-    report(stage, step + 1, steps, figures)
-
-
-def named_base(name: str) -> Path:
-    """The folder of a base model: "embedded" or a path."""
-    if name == "embedded":
-        from ..judge.backends import embedded_folder
-
-        return embedded_folder() / "base"
-    if not Path(name).is_dir():
-        raise InputError(
-            f"no base model folder at '{name}'; give a folder with config.json and *.safetensors, or embedded"
-        )
-    return Path(name)
-
-
-def _stamp(recipe: Recipe, folder: Path) -> dict[str, Any]:
-    """What decides a pre-trained base: settings, rubric, prompt, and every file of the benchmark."""
-    plan = recipe.pretraining.model_dump(mode="json") if recipe.pretraining else {}
-    rubric = load_rubric(recipe.rubric)
-    return {
-        "pretraining": plan,
-        "data": data_hashes(recipe, folder),
-        "split": recipe.data.split,
-        "seed": recipe.seed,
-        "rubric": rubric.hash,
-        "template": template_hash(rubric, "bound"),
-    }
-
-
-def data_hashes(recipe: Recipe, folder: Path) -> dict[str, str]:
-    names = ("SHA256SUMS", "cases.jsonl", recipe.data.narratives, recipe.data.ratings)
-    return {name: sha256_file(folder / name) for name in names if (folder / name).exists()}
-
-
-def _made_by(base: Path, stamp: dict[str, Any]) -> bool:
-    """Whether `base` is whole and was made with exactly this stamp."""
-    file = base / STAMP
-    return file.exists() and read_json(file) == stamp | {"weights": weights_hash(base)}
-
-
-def read_json(file: Path) -> Any:
-    return json.loads(file.read_text("utf-8"))
-
-
-def _pretrain(
-    recipe: Recipe,
-    plan: Pretraining,
-    examples: Sequence[Example],
-    pictures: Pictures,
-    rubric: Rubric,
-    out: Path,
-    report: Progress,
-    clock: Clock,
-) -> Path:
-    import torch
-
-    from ..judge.backends.encoding import Encoder
-    from . import pretrain as p
-
-    torch.manual_seed(recipe.seed)
-    torch.set_num_threads(recipe.threads)
-    corpus = _corpus(examples, pictures)
-    attributes = {
-        name: sorted({case.tags["attributes"][name] for case in corpus.cases})
-        for name in corpus.cases[0].tags["attributes"]
-    }
-    shape = plan.shape.model_dump()
-    fixed = ["\n".join(f"{name}:" for name in rubric.names) + f"\nCritique:\n{rubric.id}\nContext: \nScores:\n"] * 200
-    texts = [n.text for n in corpus.narratives[:10_000]] + [c.context for c in corpus.cases[:5_000]]
-    words = [value for values in attributes.values() for value in values] + list(p.VERDICTS)
-    tokenizer = p.build_tokenizer([*texts, *corpus.critiques[:5_000], *fixed], words, plan.shape.vocabulary)
-    model = p.build_model(tokenizer, shape)
-    visible = {
-        name: values
-        for name, values in attributes.items()
-        if all(len(tokenizer.encode(f" {value}")) == 1 for value in values)
-    }
-    stage, kw = plan.attributes, dict(seed=recipe.seed)
-    for step, loss, right in p.learn_attributes(
-        model, tokenizer, corpus, visible, steps=stage.steps, batch=stage.batch, rate=stage.rate, **kw
-    ):
-        report("attributes", step + 1, stage.steps, {"loss": loss, **right})
-    clock.lap("attributes")
-    seen = p.picture_tokens(model, corpus)
-    stage = plan.claims
-    for step, loss, share in p.learn_claims(
-        model, tokenizer, corpus, seen, steps=stage.steps, batch=stage.batch, rate=stage.rate, **kw
-    ):
-        report("claims", step + 1, stage.steps, {"loss": loss, "right": share})
-    clock.lap("claims")
-    processor = p.build_processor(tokenizer, plan.shape.side, seen.shape[1])
-    stage = plan.narratives
-    for step, loss, figures in p.learn_narratives(
-        model,
-        Encoder(processor, rubric),
-        corpus,
-        seen,
-        rubric,
-        steps=stage.steps,
-        batch=stage.batch,
-        rate=stage.rate,
-        critiques=plan.critiques,
-        scores=plan.scores,
-        **kw,
-    ):
-        report("narratives", step + 1, stage.steps, {"loss": loss, **figures})
-    clock.lap("narratives")
-    out.mkdir(parents=True, exist_ok=True)
-    model.bfloat16().save_pretrained(out)
-    processor.save_pretrained(out)
-    return out
-
-
-def _corpus(examples: Sequence[Example], pictures: Pictures) -> Any:
-    from .pretrain import Corpus
-
-    order: dict[str, int] = {}
-    cases: list[Case] = []
-    for example in examples:
-        if "attributes" not in example.case.tags or "spans" not in example.narrative.provenance:
-            raise InputError(
-                "pre-training a base needs the synthetic benchmark (attributes and spans); "
-                "for other data name a base model in the recipe"
-            )
-        if example.case.id not in order:
-            order[example.case.id] = len(cases)
-            cases.append(example.case)
-    pixels = np.stack([np.asarray(pictures(case)[0]) for case in cases])
-    return Corpus(
-        pixels,
-        cases,
-        [e.narrative for e in examples],
-        np.array([order[e.case.id] for e in examples]),
-        [e.critique for e in examples],
-    )
 
 
 def measure_domain(
@@ -306,16 +148,3 @@ def measure_domain(
     save_file({"mean": first.mean(0), "whiten": whiten}, str(judge / FILE))
     far = torch.quantile(distance(second, first.mean(0), whiten), 0.995)
     return limits | {"picture_distance": round(float(far) * 1.1, 3)}
-
-
-class Clock:
-    """Wall and CPU seconds per stage."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, tuple[float, float]] = {}
-        self._wall, self._cpu = time.monotonic(), time.process_time()
-
-    def lap(self, name: str) -> None:
-        wall, cpu = time.monotonic(), time.process_time()
-        self.laps[name] = (round(wall - self._wall, 1), round(cpu - self._cpu, 1))
-        self._wall, self._cpu = wall, cpu

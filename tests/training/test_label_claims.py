@@ -7,11 +7,16 @@ from pathlib import Path
 import pytest
 from PIL import Image as Pillow
 
+from dermjudge.benchmarks.synthetic import generate
+from dermjudge.judge.backends import open_judge
 from dermjudge.judge.errors import InputError
 from dermjudge.judge.records import Case, Image
+from dermjudge.judge.rubric import load_rubric
+from dermjudge.training.config import Recipe
 from dermjudge.training.examples import Pictures
 from dermjudge.training.label_claims import learn_label_claims
 from dermjudge.training.pretrain import VERDICTS, build_model, build_processor, build_tokenizer
+from dermjudge.training.train import train
 from tests.tiny import idefics3
 
 COLOURS = {"melanoma": (20, 20, 20), "psoriasis": (240, 60, 60)}
@@ -66,3 +71,22 @@ def test_one_label_is_too_few_and_counterfactuals_do_not_count(tmp_path: Path) -
     with pytest.raises(InputError, match="was not built by this project"):
         learn_label_claims(base, tmp_path / "out", cases, Pictures(tmp_path), steps=1, batch=2)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_recipe_teaches_its_base_once_and_trains_on_it(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    generate(tmp_path / "data", 60, seed=5)
+    plan = {
+        "name": "t", "data": {}, "base": str(tiny_base(tmp_path / "start")), "text_only": False, "critiques": 0.0,
+        "label_claims": {"steps": 3, "batch": 8, "rate": 0.001}, "sft": {"steps": 2, "batch": 4, "rate": 0.01},
+    }  # fmt: skip
+    recipe = Recipe.model_validate(plan)
+    first = train(recipe, tmp_path / "data", tmp_path / "out")
+    assert first.base == tmp_path / "out" / "base" and set(first.seconds) == {"label claims", "judge"}
+    before, after = (load_file(base / "model.safetensors") for base in (tmp_path / "start", first.base))
+    assert any(not before[name].bfloat16().equal(after[name]) for name in before)
+    assert open_judge(f"local:{first.base}+{first.judge}", load_rubric("derm6")).signature["adapter"]
+    assert set(train(recipe, tmp_path / "data", tmp_path / "out").seconds) == {"judge"}
+    more = Recipe.model_validate(plan | {"label_claims": {"steps": 4, "batch": 8, "rate": 0.001}})
+    assert "label claims" in train(more, tmp_path / "data", tmp_path / "out").seconds

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -200,6 +201,13 @@ def test_pretraining_needs_what_only_synthetic_data_have(tmp_path):
     (tmp_path / "data" / "narratives.jsonl").write_text(text.replace('"spans"', '"other"'))
     with pytest.raises(InputError, match="name a base model"):
         train(RECIPE, tmp_path / "data", tmp_path / "out")
+
+
+def test_a_recipe_builds_a_base_or_teaches_one(tmp_path):
+    text = Path("training/recipes/smoke.yaml").read_text()
+    (tmp_path / "r.yaml").write_text(text + "label_claims: {steps: 1, batch: 8, rate: 0.001}\n")
+    with pytest.raises(InputError, match="leave out pretraining"):
+        load_recipe(tmp_path / "r.yaml")
 
 
 def test_nothing_that_is_no_judge_is_written_over(trained, tmp_path):
