@@ -124,7 +124,7 @@ def print_figures(judge: str, text_only: str | None, cases: int, seed: int, card
     if blind and blind.signature.get("base") != opened.signature.get("base"):
         raise InputError(f"{text_only} stands on another base than {judge}; compare judges of one recipe")
     # A judge that runs here writes on demand; one behind an API has written, and is not paid twice.
-    writer = open_judge(judge, rubric, critique=True) if getattr(opened, "critique", None) is False else None
+    writer = opened.writing() if hasattr(opened, "writing") and not getattr(opened, "critique", True) else None
     with output.progress("scoring") as tick:
         found = figures(opened, blind, rubric, cases, seed, tick, writer)
     found["targets"] = targets(found)

@@ -10,12 +10,13 @@ import itertools
 import math
 import warnings
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForImageTextToText, StoppingCriteria, StoppingCriteriaList
+from transformers import AutoConfig, AutoModelForImageTextToText, StoppingCriteria, StoppingCriteriaList
 from transformers.utils.logging import disable_progress_bar
 
 from ..critique import read_critique
@@ -89,9 +90,11 @@ class LocalJudge:
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = torch.bfloat16 if self.device != "cpu" or _fast_bf16() else torch.float32
         processor = load_processor(base, card.get("images"))
-        model = AutoModelForImageTextToText.from_pretrained(
-            base, dtype=torch.float32, trust_remote_code=False, local_files_only=True
-        )
+        here: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+        stored = AutoConfig.from_pretrained(base, **here).dtype
+        # peft adds a float32 product to the weights and rounds once; weights of another kind would be rounded twice.
+        kind = self.dtype if stored == self.dtype else torch.float32
+        model = AutoModelForImageTextToText.from_pretrained(base, dtype=kind, **here)
         if adapter:
             model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
         self.model = model.to(self.device, self.dtype).eval()
@@ -122,6 +125,13 @@ class LocalJudge:
             "max_images": self.max_images,
             "images": card.get("images"),
         }
+
+    def writing(self) -> LocalJudge:
+        """The same judge, loaded once, that also writes critiques."""
+        twin = copy(self)
+        twin.critique = True
+        twin.signature = self.signature | {"critique": True, "critique_tokens": self.words}
+        return twin
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """Scores of one batch.

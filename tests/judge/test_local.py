@@ -222,6 +222,39 @@ def test_far_texts_and_pictures_are_flagged(base, tmp_path):
     assert "picture out of domain" in judge.answer(ask(judge, ["red"]))[0].flags
 
 
+@pytest.mark.parametrize("stored", [torch.bfloat16, torch.float32])
+def test_an_adapter_is_merged_as_in_float32_however_the_base_was_stored(base, tmp_path, stored, monkeypatch):
+    monkeypatch.setattr(local, "_fast_bf16", lambda: True)
+    model = local.AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32)
+    (tmp_path / "base").mkdir()
+    model.to(stored).save_pretrained(tmp_path / "base")
+    load_processor(base).save_pretrained(tmp_path / "base")
+    adapter = tiny.adapter(tmp_path / "base", tmp_path / "adapter", RUBRIC)
+    loaded = []
+    real = local.AutoModelForImageTextToText.from_pretrained
+    monkeypatch.setattr(
+        local.AutoModelForImageTextToText,
+        "from_pretrained",
+        lambda *a, **kw: loaded.append(kw["dtype"]) or real(*a, **kw),
+    )
+    found = local.LocalJudge(tmp_path / "base", adapter, RUBRIC, name="tiny").model.state_dict()
+    assert loaded == [stored]  # half the memory where it can be had
+    wide = local.PeftModel.from_pretrained(real(tmp_path / "base", dtype=torch.float32), str(adapter))
+    expected = wide.merge_and_unload().to(torch.bfloat16).state_dict()
+    assert all(found[name].equal(expected[name]) for name in expected)
+    plain = real(tmp_path / "base", dtype=torch.bfloat16).state_dict()
+    assert any(not found[name].equal(plain[name]) for name in plain)
+
+
+def test_the_same_judge_writes_without_being_loaded_again(judge):
+    writer = judge.writing()
+    assert writer.model is judge.model and not judge.critique and writer.critique
+    said, quiet = writer.answer(ask(judge)), judge.answer(ask(judge))
+    assert any(answer.text for answer in said) and not any(answer.text for answer in quiet)
+    assert [a.scores for a in said] == [a.scores for a in quiet]
+    assert writer.signature["critique"] and not judge.signature["critique"]
+
+
 def test_critique_on_demand_leaves_the_scores_alone(base, tmp_path):
     adapter = tiny.adapter(base, tmp_path / "a", RUBRIC)
     plain = local.LocalJudge(base, adapter, RUBRIC, name="x")
