@@ -204,7 +204,8 @@ def _responses(name: str, data: _Scored, panel: Mapping[Key, float]) -> dict[str
     """How the score moved beside the probes' pictures, and how the truth did; beside a blank one, how sure it is."""
     told = {(n.case_id, n.system): n for n in data.narratives}
     changes: dict[str, list[tuple[float, float]]] = {probe: [] for probe in PROBES}
-    blank: list[tuple[float, float, int]] = []
+    blank: list[tuple[float, float, float, int]] = []
+    middle = float(np.median(list(panel.values())))
     for row in data.probed.filter(pl.col("dimension") == name).iter_rows(named=True):
         flags = dict(flag.split(":", 1) for flag in row["flags"] if ":" in flag)
         key = row["case_id"], row["system"]
@@ -217,7 +218,8 @@ def _responses(name: str, data: _Scored, panel: Mapping[Key, float]) -> dict[str
         entropy = _entropy(row["distribution"])
         if flags["probe"] == "blank" and key in panel and entropy is not None and before.entropy is not None:
             rise = entropy - before.entropy
-            blank.append((abs(row["score"] - panel[key]), rise, data.place[case.patient_id]))
+            error = abs(row["score"] - panel[key])
+            blank.append((error, abs(middle - panel[key]), rise, data.place[case.patient_id]))
     found: dict[str, Any] = {}
     for probe, pairs in changes.items():
         got, due = np.array(pairs).T if pairs else (np.array([]), np.array([]))
@@ -230,14 +232,10 @@ def _responses(name: str, data: _Scored, panel: Mapping[Key, float]) -> dict[str
             found[probe] |= {"true_mean_change": float(due.mean())}
             found[probe] |= {"correlation_with_truth": correlation(got, due, pearsonr)}
     if blank:
-        error, rises, cluster = (np.array(column) for column in zip(*blank, strict=True))
-        middle = np.median(list(panel.values()))
-        constant = np.abs(middle - np.array(list(panel.values()))).mean()
-        found["blank"] |= {
-            "mae": mean(error, cluster, data.weights),
-            "mae_minus_constant": float(error.mean() - constant),
-            "entropy_rise": mean(rises, cluster, data.weights),
-        }
+        errors, constant, rises, cluster = (np.array(column) for column in zip(*blank, strict=True))
+        found["blank"] |= {"mae": mean(errors, cluster, data.weights)}
+        found["blank"] |= against("constant", errors, constant, cluster, data.weights)
+        found["blank"] |= {"entropy_rise": mean(rises, cluster, data.weights)}
     return found
 
 
@@ -264,7 +262,7 @@ def targets(found: Mapping[str, Any]) -> list[dict[str, Any]]:
             row(f"{name}: swap, correlation with the true change", response, ">= 0.9", lambda v: v >= 0.9)
             rise = _get(d.get("blank") or {}, "entropy_rise", "low")
             row(f"{name}: blank, rise in entropy, lower end", rise, "> 0", lambda v: v > 0)
-            extra = _get(d, "blank", "mae_minus_constant")
+            extra = _get(d.get("blank") or {}, "difference_constant", "value")
             row(f"{name}: blank, MAE - constant", extra, "<= 0", lambda v: v <= 0)
         else:
             moved = _get(d, "swap", "mean_absolute_change")

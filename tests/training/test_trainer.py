@@ -320,15 +320,21 @@ else:
 """
 
 
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+# On CPUs accelerate starts several processes by MPI only, which is not everywhere; --multi_gpu starts them as on GPUs.
+ACCELERATE = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
+              "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]  # fmt: skip
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", ["regression", "cross-entropy"])
-def test_two_processes_learn_what_one_does(shared, tmp_path, objective):
+@pytest.mark.parametrize(("objective", "launcher"), [("regression", ACCELERATE), ("cross-entropy", TORCHRUN)])
+def test_two_processes_learn_what_one_does(shared, tmp_path, objective, launcher):
     recipe, m = shared
     recipe = changed(recipe, steps=4, objective=objective, accumulate=2, rate=0.002)
     weights, told = train(recipe, m, tmp_path / "one")
     (tmp_path / "program.py").write_text(PROGRAM)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.getcwd()}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [sys.executable, "-m", *launcher]
     arguments = [
         str(tmp_path / "program.py"),
         recipe.model_dump_json(),
