@@ -106,6 +106,7 @@ def full_report(
         experts, frames, judge, rubric, cluster, probes, agreement, text_only, benchmark, licence, seed
     )
     several = len(boards[first].ranking) > 1
+    rendered = any("attributes" in case.tags for case in benchmark.cases)
     return write_report(
         title=f"{judge.name} on {benchmark.name}",
         data=f"{benchmark.name} {benchmark.version}, {len(benchmark.cases)} cases, {benchmark.licence}",
@@ -122,7 +123,8 @@ def full_report(
         licence_data=page_data,
         systems=compare_systems(frames[first], rubric.scale.levels, None, cluster, seed=seed) if several else None,
         review=None if review is None else review.height,
-        synthetic=benchmark.synthetic,
+        synthetic=benchmark.synthetic and rendered,
+        simulated=benchmark.synthetic and not rendered,
         demonstration=judge.name.startswith("embedded"),
         planned=len(narratives),
         notes=notes,

@@ -24,6 +24,7 @@ INTENDED_USE = (
     "a single patient."
 )
 SYNTHETIC = "rendered lesions, generated texts, simulated experts. Nothing here was measured on patients."
+SIMULATED = "scores made by rule stand in for experts. Nothing here says how far an expert would agree."
 DEMONSTRATION = "a small judge that shows how the toolkit works. It is no clinical instrument."
 LONGEST = 48  # characters of one field of the signature; the JSON has the whole
 _HOW = (
@@ -62,6 +63,7 @@ def write_report(
     licence_data: Mapping[str, Any] | None = None,
     systems: SystemComparison | None = None,
     synthetic: bool = False,
+    simulated: bool = False,
     demonstration: bool = False,
     planned: int | None = None,
     notes: Sequence[str] = (),
@@ -71,10 +73,11 @@ def write_report(
     `data`: what was judged, in words. `signature`: everything that moves the scores. `board`, `text_only`: the
     leaderboard by the judge and by a judge without pictures; `calibrated`: by the judge on the experts' scale, with the
     number of cases set aside for `review`; `ppi`: what the experts would say; `licence`: its page, first of all.
+    `synthetic`: nothing is real; `simulated`: the experts' ratings are not.
     `planned`: narratives that were to be judged, where more than the ratings hold. A section not given is named as not
     run. All foreign text is escaped.
     """
-    labels = _labels(board, synthetic, demonstration, planned)
+    labels = _labels(board, synthetic, simulated, demonstration, planned)
     own_notes = _notes(diagnosis, triage, agreement, notes)
     lines = [f"# {escape_markdown(title)}", ""]
     for label, meaning in labels:
@@ -131,8 +134,10 @@ def _not_run(heading: str, why: str, so: str = "") -> list[str]:
     return [f"## {heading}", "", *paragraph(f"Not run: {why}. {so}".rstrip())]
 
 
-def _labels(board: Leaderboard, synthetic: bool, demonstration: bool, planned: int | None) -> list[tuple[str, str]]:
-    found = [("SYNTHETIC", SYNTHETIC)] if synthetic else []
+def _labels(
+    board: Leaderboard, synthetic: bool, simulated: bool, demonstration: bool, planned: int | None
+) -> list[tuple[str, str]]:
+    found = [("SYNTHETIC", SYNTHETIC)] if synthetic else [("SIMULATED RATINGS", SIMULATED)] if simulated else []
     found += [("DEMONSTRATION", DEMONSTRATION)] if demonstration else []
     absent = max(0, (planned or 0) - board.counts["narratives"]) * len(board.dimensions)
     if still_open := absent + board.counts["states"].get("api_error", 0):

@@ -85,6 +85,13 @@ def section(markdown: str, heading: str) -> str:
     return markdown.split(f"\n## {heading}\n")[1].split("\n## ")[0]
 
 
+def test_ratings_made_by_rule_are_no_rendered_lesions() -> None:
+    markdown, data = write_report(**sections(60), simulated=True)
+    top = markdown.split("\n## ")[0]
+    assert "> **SIMULATED RATINGS**" in top and "rendered" not in top
+    assert data["labels"] == ["SIMULATED RATINGS"]
+
+
 def test_a_demo_fits_a_terminal_and_comes_in_order() -> None:
     markdown, _ = write_report(**sections(60), synthetic=True, demonstration=True)
     assert max(width(line) for line in markdown.splitlines()) <= WIDTH
