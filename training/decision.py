@@ -158,7 +158,7 @@ def _template(encoder: Any, rubric: Rubric, form: Form, counts: Sequence[int]) -
         prompt, text = _probe(rubric, form, count, "", "x"), ""
         fallback = next(segment.text for segment in prompt.segments if segment.foreign)
         foreign = iter([f"state.context or {_literal(fallback)}", "state.narrative"])
-        for k, (piece, segment) in enumerate(zip(encoder._pieces(prompt, count), prompt.segments, strict=True)):
+        for k, (piece, segment) in enumerate(zip(encoder.pieces(prompt, count), prompt.segments, strict=True)):
             if segment.foreign:
                 text += f"{_SPLIT}{{{{ plain({next(foreign)}) }}}}{_SPLIT}"
             fixed = (_begin(encoder, piece, count) if k == 0 else "") + piece
@@ -186,7 +186,7 @@ def _begin(encoder: Any, head: str, pictures: int) -> str:
     begin = encoder.tokenizer.bos_token
     if not begin or head.startswith(begin) or not pictures:
         return ""
-    ids, _ = encoder._head(head, [_picture() for _ in range(pictures)])
+    ids, _ = encoder.head(head, [_picture() for _ in range(pictures)])
     return begin if ids[0] == encoder.tokenizer.bos_token_id else ""
 
 

@@ -75,8 +75,8 @@ class Encoder:
 
         words: token ids of an answer that stands before its scores (see `said`).
         """
-        pieces = self._pieces(prompt, len(pictures))
-        ids, media = self._head(pieces[0], pictures)
+        pieces = self.pieces(prompt, len(pictures))
+        ids, media = self.head(pieces[0], pictures)
         ids, starts, sizes = list(ids), [], []
         for k, segment in enumerate(prompt.segments):
             if segment.foreign:
@@ -103,7 +103,7 @@ class Encoder:
         """Token ids of an encoded prompt up to the first slot."""
         return encoded.ids[: encoded.slots[0] + 1 - len(self.slot_ids[0])]
 
-    def _pieces(self, prompt: Prompt, pictures: int) -> list[str]:
+    def pieces(self, prompt: Prompt, pictures: int) -> list[str]:
         """What stands between the foreign segments once the chat template is applied, the delimiter put in last."""
         fixed = _BREAK.join("" if s.foreign else s.text.replace(prompt.nonce, _NONCE) for s in prompt.segments)
         if (fixed, pictures) not in self._templates:
@@ -143,7 +143,8 @@ class Encoder:
         }
         return {"slots": slots.to(device), **{k: v.to(device) for k, v in inputs.items()}}
 
-    def _head(self, text: str, pictures: Sequence[Any]) -> tuple[list[int], dict[str, torch.Tensor]]:
+    def head(self, text: str, pictures: Sequence[Any]) -> tuple[list[int], dict[str, torch.Tensor]]:
+        """Token ids of what stands before the first foreign text, pictures and all, and the tensors of the pictures."""
         key = (text, *(id(p) for p in pictures))
         if key not in self._heads:
             if pictures:

@@ -60,7 +60,7 @@ class ServedSlots:
         """
         encoder, prompt = self.encoder, question.prompt
         encoded = encoder.encode(prompt, question.pictures)
-        pieces = encoder._pieces(prompt, len(question.pictures))
+        pieces = encoder.pieces(prompt, len(question.pictures))
         text = "".join(s.text + p if s.foreign else p for s, p in zip(prompt.segments, pieces, strict=True))
         ours = encoder.fixed(pieces[0]) + encoded.ids[encoded.starts[0] :]
         return encoder.fixed(text + self.begun[-1]) == ours
