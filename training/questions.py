@@ -132,7 +132,8 @@ class Watch:
             raise InputError(
                 f"for {PATIENCE} steps no score could be read in any answer, so that none earns more than another; "
                 "start from a judge that was trained to write critique and scores (order: critique, objective: "
-                "cross-entropy), or raise reward.tokens if answers are cut off. Nothing was written over"
+                "cross-entropy), lower reward.temperature, or raise reward.tokens if answers are cut off. Nothing was "
+                "written over"
             )
         raise InputError(
             f"for {PATIENCE} steps all answers about a narrative earned the same (frac_reward_zero_std 1.0): the judge "

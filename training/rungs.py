@@ -16,6 +16,7 @@ from .examples import Example
 FURTHER = 0.5  # steps of a second stage, as a share of the first
 SAMPLED = 0.1  # of a stage that samples whole answers, each of which costs as much as many steps
 SAMPLED_BATCH = 8
+SAMPLED_TEMPERATURE = 0.5  # at 1 a judge of 300 steps writes a line now and then that no score can be read behind
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Rung:
         elif self.start:
             stage = stage.model_copy(update={"steps": max(1, round(stage.steps * FURTHER)), "rate": stage.rate / 3})
         changes = {"name": f"{base.name}-{self.name}", "seed": seed, "sft": stage, "start": str(start or base.start)}
+        if self.changes.get("objective") in SAMPLING:
+            changes["reward"] = base.reward.model_copy(update={"temperature": SAMPLED_TEMPERATURE})
         return base.model_copy(update={**changes, **self.changes})
 
 
