@@ -92,6 +92,8 @@ def _with_experts(
     from ..evaluators.checks_section import checks_section
     from ..evaluators.comparison_sections import judge_comparison_section
     from ..evaluators.licence_section import licence_section
+    from ..judge.escape import visible
+    from .learnt import learnt_in_runs, no_licence
     from .reporting import agreement_text
 
     levels, cluster = rubric.scale.levels, clusters_of(asked.bench)
@@ -112,7 +114,13 @@ def _with_experts(
             f"{len(names)} judges: no licences and no pairs of more than {MOST_JUDGES}; name one with --judge.\n"
         )
     for name in names if len(names) <= MOST_JUDGES else []:
-        if name in licensed:
+        cases, of = learnt_in_runs(ratings, name) if name in licensed else (0, 0)
+        if cases:
+            if asked.licence:
+                raise InputError(no_licence(name, cases, of))
+            text.append(f"{no_licence(visible(name), cases, of)}.\n")
+            verdicts.append(False)
+        elif name in licensed:
             page = make_licence(ratings, frame, rubric, name, asked)
             result["licences"].append(page.to_dict())
             text += licence_section(page)

@@ -32,9 +32,15 @@ ConsentFile = Annotated[
 Proxy = Annotated[str | None, typer.Option(help="The one proxy to use; variables are ignored.", rich_help_panel=PANEL)]
 CaFile = Annotated[Path | None, typer.Option(help="Certificate of a private authority.", rich_help_panel=PANEL)]
 Prices = Annotated[Path | None, typer.Option(help="Price list (.yaml, .csv).", rich_help_panel=PANEL)]
-MaxCalls = Annotated[int | None, typer.Option(min=0, help="Budget of models behind an API: calls.", rich_help_panel=PANEL)]
-MaxTokens = Annotated[int | None, typer.Option(min=0, help="The same: tokens of all calls together.", rich_help_panel=PANEL)]
-MaxMoney = Annotated[float | None, typer.Option(min=0, help="The same: money, as in the prices.", rich_help_panel=PANEL)]
+MaxCalls = Annotated[
+    int | None, typer.Option(min=0, help="Budget of models behind an API: calls.", rich_help_panel=PANEL)
+]
+MaxTokens = Annotated[
+    int | None, typer.Option(min=0, help="The same: tokens of all calls together.", rich_help_panel=PANEL)
+]
+MaxMoney = Annotated[
+    float | None, typer.Option(min=0, help="The same: money, as in the prices.", rich_help_panel=PANEL)
+]
 Concurrency = Annotated[int, typer.Option(min=1, help="Calls in flight at most.", rich_help_panel=PANEL)]
 PerMinute = Annotated[float | None, typer.Option("--rpm", help="Requests per minute.", rich_help_panel=PANEL)]
 TokensPerMinute = Annotated[float | None, typer.Option("--tpm", help="Tokens per minute.", rich_help_panel=PANEL)]

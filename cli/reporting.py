@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from ..benchmarks.graded_ratings import NOTE as RATED_BY_RULE
 from ..benchmarks.synthetic import true_changes
 from ..evaluators.agreement import AgreementResult, agree
 from ..evaluators.compare_systems import compare_systems
@@ -37,6 +38,7 @@ from ..judge.rubric import Rubric
 from ..judge.run import add_exports
 from ..judge.tables import RATINGS_SCHEMA, read_ratings
 from .calibration import apply_calibration
+from .learnt import learnt_cases, no_licence
 
 
 def patients(cases: Sequence[Case]) -> dict[str, str]:
@@ -103,10 +105,11 @@ def full_report(
         unit, levels = _unit(benchmark.cases), rubric.scale.levels
         calibrated = leaderboard(scaled, cluster, rubric.names, levels, seed=seed, unit=unit)
     page, page_data = _licence_page(
-        experts, frames, judge, rubric, cluster, probes, agreement, text_only, benchmark, licence, seed
-    )
+        experts, frames, judge, rubric, cluster, probes, agreement, text_only, benchmark, licence, seed,
+        learnt_cases(judge, benchmark, narratives),
+    )  # fmt: skip
     several = len(boards[first].ranking) > 1
-    rendered = any("attributes" in case.tags for case in benchmark.cases)
+    real = benchmark.notes.startswith(RATED_BY_RULE) and not any("attributes" in c.tags for c in benchmark.cases)
     return write_report(
         title=f"{judge.name} on {benchmark.name}",
         data=f"{benchmark.name} {benchmark.version}, {len(benchmark.cases)} cases, {benchmark.licence}",
@@ -123,8 +126,8 @@ def full_report(
         licence_data=page_data,
         systems=compare_systems(frames[first], rubric.scale.levels, None, cluster, seed=seed) if several else None,
         review=None if review is None else review.height,
-        synthetic=benchmark.synthetic and rendered,
-        simulated=benchmark.synthetic and not rendered,
+        synthetic=benchmark.synthetic and not real,
+        simulated=benchmark.synthetic and real,
         demonstration=judge.name.startswith("embedded"),
         planned=len(narratives),
         notes=notes,
@@ -143,8 +146,12 @@ def _licence_page(
     benchmark: Benchmark,
     given: Path | None,
     seed: int,
+    learnt: tuple[int, int],
 ) -> tuple[list[str], dict[str, Any] | None]:
-    """A licence from the experts of this benchmark, or the one that was given, which must be of this very judge."""
+    """A licence from the experts of this benchmark, or the one that was given, which must be of this very judge.
+
+    None from cases that the judge `learnt` from (how many, of how many).
+    """
     signature = hash_value(dict(judge.signature))
     if given:
         found = load_licence(given)
@@ -154,6 +161,8 @@ def _licence_page(
         return [*paragraph(lead), *licence_section(found)], found.to_dict()
     if agreement is None:
         return [], None
+    if learnt[0]:
+        return ["## Licence", "", *paragraph(f"**{escape_markdown(no_licence(judge.name, *learnt))}.**")], None
     told = pl.concat([read_ratings(experts, rubric), *frames.values()])
     found = license_judge(
         told,

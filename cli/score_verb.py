@@ -47,6 +47,7 @@ def score(
     licence: Annotated[
         Path | None, typer.Option(help="Licence of this judge (`agree --licence`), to stand first.")
     ] = None,
+    split: Annotated[str, typer.Option(help="Only the cases of this split.")] = "",
     limit: Limit = None,
     seed: Seed = 0,
     column_map: Map = None,
@@ -102,7 +103,8 @@ def score(
     asking = {name: value for name, value in given.items() if value is not None} | ({"schema": True} if schema else {})
     asked = scoring.Asked(
         judges=tuple(judge or ()), rubric=rubric, out=out, probes=tuple(filter(None, probe.split(","))),
-        critique=critique, batch_size=batch_size, retry=tuple(retry.split(",")), limit=limit, seed=seed,
+        critique=critique, batch_size=batch_size, retry=tuple(retry.split(",")), split=split,
+        limit=limit, seed=seed,
         columns=pairs(column_map), calibration=calibration, review_at=review_at, licence=licence, asking=asking,
         repeats=repeat, canary=canary, allow_self=allow_self, jury=jury, private_words=private_words,
         remote=r.Remote(

@@ -13,6 +13,7 @@ from ..judge.records import Case, Image, Narrative, Rating, identity
 from ..judge.rubric import Rubric, load_rubric
 from ..judge.tables import read_narratives
 from . import output
+from .learnt import learnt_cases, no_licence
 from .remote import Remote, is_remote, without_private_words
 
 if TYPE_CHECKING:
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 
 
 def load_pair(
-    bench: Path | None, narratives: Path | None, limit: int | None, columns: dict[str, str]
+    bench: Path | None, narratives: Path | None, limit: int | None, columns: dict[str, str], split: str = ""
 ) -> tuple[Benchmark, list[Narrative]]:
-    """A benchmark folder and the narratives to go with it (default: its own)."""
+    """A benchmark folder and the narratives to go with it (default: its own), all or those of one split."""
     if bench is None:
         raise InputError("name a benchmark folder and its narratives, or give --image and --text for one case")
     benchmark = load_benchmark(bench)
@@ -31,7 +32,13 @@ def load_pair(
     if not path.exists():
         raise InputError(f"no narratives at {path}; name the file (.jsonl, .csv, .parquet) behind the benchmark")
     spelled = {identity(case.id): case.id for case in benchmark.cases}
-    read = read_narratives(path, columns or None)[:limit]
+    read = read_narratives(path, columns or None)
+    if split:
+        chosen = {identity(case.id) for case in benchmark.select(split)}
+        read = [n for n in read if identity(n.case_id) in chosen]
+        if not read:
+            raise InputError(f"{path} has no narrative of a case of split '{split}'")
+    read = read[:limit]
     return benchmark, [replace(n, case_id=spelled.get(identity(n.case_id), n.case_id)) for n in read]
 
 
@@ -45,6 +52,7 @@ class Asked(NamedTuple):
     critique: bool
     batch_size: int | None
     retry: tuple[str, ...]
+    split: str
     limit: int | None
     seed: int
     columns: dict[str, str]
@@ -84,7 +92,7 @@ def score_run(bench: Path | None, narratives: Path | None, asked: Asked, dry_run
         Calibration.load(asked.calibration, None, words.id)
     if asked.licence:
         load_licence(asked.licence)
-    benchmark, texts = load_pair(bench, narratives, asked.limit, asked.columns)
+    benchmark, texts = load_pair(bench, narratives, asked.limit, asked.columns, asked.split)
     systems = {n.system for n in texts}
     for spec in filter(is_remote, asked.judges):
         for note in check_judge(spec, systems, allow_self=asked.allow_self):
@@ -168,7 +176,13 @@ def score_with(
     opened = open_judge(spec, rubric, batch_size=asked.batch_size, critique=asked.critique, **more)
     for note in opened.notes:
         output.say(note)
-    config = {"limited": asked.limit, "judge_signature": hash_value(dict(opened.signature))}
+    config: dict[str, Any] = {"limited": asked.limit, "judge_signature": hash_value(dict(opened.signature))}
+    if asked.split:
+        config["split"] = asked.split
+    cases, of = learnt_cases(opened, benchmark, texts)
+    if cases:
+        output.say(no_licence(opened.name, cases, of))
+        config["learnt_cases"] = [cases, of]
     with output.progress(f"scoring with {spec}") as tick:
         done = score(
             benchmark.cases,

@@ -22,7 +22,9 @@ def train_recipe(
     dry_run: bool,
     as_json: bool,
 ) -> None:
+    from ..judge.benchmark import load_benchmark
     from ..training.config import load_recipe
+    from ..training.examples import counted_text
     from .held_apart import check_held_apart
 
     plan = load_recipe(find_recipe(recipe))
@@ -34,7 +36,13 @@ def train_recipe(
         if plan.label_claims:
             stages["label_claims"] = plan.label_claims.model_dump()
         where = str(folder) if folder else f"synthetic, {plan.data.synthetic_cases} cases"
-        result = {"recipe": plan.name, "data": where, "stages": stages, "text_only": plan.text_only, "out": str(out)}
+        way = {"base": plan.base, **({"start": plan.start} if plan.start else {}), "objective": plan.objective}
+        result = {"recipe": plan.name, **way, "order": plan.order, "data": where, "stages": stages,
+                  "text_only": plan.text_only, "out": str(out)}  # fmt: skip
+        if folder:
+            result["learnt_from"] = counted_text(_counted(plan, folder))
+        for held in not_in:
+            load_benchmark(held)
         if plan.base != "pretrained":
             result["memory"] = _memory(plan)
         return output.emit(result, as_json, lambda: "\n".join(f"{k}: {v}" for k, v in result.items()))
@@ -46,16 +54,37 @@ def train_recipe(
     with main_first():
         bench = benchmark_of(plan, data, out)
         apart = check_held_apart(bench, plan, not_in, allow_overlap)
-    done = train(plan, bench, out, teller() if is_main() else None, held_apart=apart)
+    try:
+        done = train(plan, bench, out, teller() if is_main() else None, held_apart=apart)
+    except KeyboardInterrupt:
+        if plan.save_every:
+            raise
+        output.say("stopped; the steps of this adapter are lost (save_every in the recipe keeps checkpoints)")
+        raise SystemExit(130) from None
     if not is_main():
         return
     result = {
         "base": str(done.base),
         "judge": str(done.judge),
         "text_only": str(done.text_only or ""),
+        "learnt_from": done.counted,
         "seconds": {k: {"wall": w, "cpu": c} for k, (w, c) in done.seconds.items()},
     }
-    output.emit(result, as_json, lambda: _trained_text(result))
+    output.emit(result, as_json, lambda: _trained_text(result, bench, plan.data.synthetic_cases == 0))
+
+
+def _counted(plan: Any, folder: Path) -> dict[str, Any]:
+    """What would be learnt from, read as training reads it."""
+    from ..judge.benchmark import load_benchmark
+    from ..judge.rubric import load_rubric
+    from ..judge.tables import frame_to_ratings, read_narratives, read_ratings
+    from ..training.examples import build_examples, count_examples
+
+    rubric, cases = load_rubric(plan.rubric), load_benchmark(folder).cases
+    ratings = list(frame_to_ratings(read_ratings(folder / plan.data.ratings, rubric)))
+    narratives = read_narratives(folder / plan.data.narratives)
+    examples = build_examples(cases, narratives, ratings, rubric, plan.data.split)
+    return count_examples(examples, ratings, cases, rubric, plan.data.split)
 
 
 def _memory(plan: Any) -> str:
@@ -98,12 +127,16 @@ def synthetic_data(data: Any, folder: Path) -> Path:
     return folder
 
 
-def _trained_text(result: dict[str, Any]) -> str:
+def _trained_text(result: dict[str, Any], bench: Path, own: bool) -> str:
+    from ..training.examples import counted_text
+
     rows = [(stage, seconds["wall"], seconds["cpu"]) for stage, seconds in result["seconds"].items()]
     spec = f"local:{result['base']}+{result['judge']}"
     blind = f" --text-only local:{result['base']}+{result['text_only']}" if result["text_only"] else ""
     stages = output.table(rows, ("stage", "wall s", "CPU s"))
-    return f"{stages}\n\nscore with: --judge {spec}\nnext: dermjudge figures {spec}{blind}"
+    after = f"score {bench} --split test --judge {spec}" if own else f"figures {spec}{blind}"
+    learnt = counted_text(result["learnt_from"])
+    return f"{stages}\n\nlearnt from {learnt}\nscore with: --judge {spec}\nnext: dermjudge {after}"
 
 
 def print_figures(judge: str, text_only: str | None, cases: int, seed: int, card: Path | None, as_json: bool) -> None:

@@ -14,6 +14,7 @@ from ..judge.backends.card_checks import CALIBRATION
 from ..judge.backends.folder import CARD, weights_hash
 from ..judge.escape import escape_markdown, visible
 from ..judge.files import sha256_file, write_atomic
+from .examples import counted_text
 
 
 def update_card(folder: Path, fields: Mapping[str, Any]) -> None:
@@ -111,6 +112,8 @@ def _data_lines(card: Mapping[str, Any]) -> list[str]:
         licence = escape_markdown(data["licence"]) or "not stated"
         splits = ", ".join(f"{escape_markdown(name)} {n}" for name, n in data["splits"].items()) or "none"
         lines.append(f"- Licence of the data: {licence}; cases by split: {splits}.")
+    if counted := card.get("counted"):
+        lines.append(f"- Learnt from {escape_markdown(counted_text(counted))}.")
     if start := card.get("start"):
         before = escape_markdown(start.get("trained_on", {}).get("source", "unknown"))
         lines.append(f"- Went on from judge `{_code(start.get('name', 'unnamed'))}`, trained on: {before}.")
@@ -157,6 +160,10 @@ def _limits(card: Mapping[str, Any]) -> list[str]:
         "It is no medical device and scores no individual patient's care.",
         f"It knows only what it was trained on: {flagged}, and scores of such questions mean nothing.",
     ]
+    if never := [name for name, n in card.get("counted", {}).get("rated", {}).items() if not n]:
+        found.append(
+            f"Nobody rated {escape_markdown(', '.join(never))} in its training data; its scores there say nothing."
+        )
     if _rated(card["trained_on"]) == "expert-rated" and "synthetic" in card["trained_on"]["source"]:
         found.append(
             "Training and test narratives were rated by the same three simulated experts, whose biases it has learnt; "

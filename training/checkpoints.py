@@ -58,7 +58,7 @@ def training_stamp(recipe: Recipe, base: Path, examples: Sequence[Example], blin
     start = start_folder(recipe)
     order = hashlib.sha256(json.dumps([e.narrative.key for e in examples]).encode()).hexdigest()[:16]
     return {
-        "recipe": recipe.model_dump(mode="json") | {"start": weights_hash(start) if start else ""},
+        "recipe": recipe.model_dump(mode="json", exclude_none=True) | {"start": weights_hash(start) if start else ""},
         "base": weights_hash(base),
         "examples": examples_hash(examples),
         "order": order,  # rows are drawn by number

@@ -32,6 +32,8 @@ class Data(_Strict):
 
 
 class Stage(_Strict):
+    """Steps of training, rows in each, and the highest rate of learning."""
+
     steps: int = Field(ge=1)
     batch: int = Field(ge=1)
     rate: float = Field(gt=0)
@@ -59,7 +61,7 @@ class Pretraining(_Strict):
     claims: Stage
     narratives: Stage
     critiques: float = Field(default=0.2, ge=0, le=1)
-    scores: bool = True  # whether the base already learns the true scores; without, reading them is left to the adapter
+    scores: bool = True  # whether the base learns the true scores; without, only that a level stands in each slot
 
 
 class Lora(_Strict):
@@ -147,11 +149,11 @@ def load_recipe(path: str | Path) -> Recipe:
     """Read a recipe; InputError names the file and the key that is wrong."""
     try:
         return Recipe.model_validate(yaml.safe_load(Path(path).read_text("utf-8")))
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read recipe {path}: {error}") from error
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not YAML: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "recipe"
-        raise InputError(f"{path}: {place}: {first['msg']}") from error
+        wrong = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")  # a slip explains what is missing
+        found = [f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in wrong]
+        raise InputError(f"{path}: " + "; ".join(found)) from error

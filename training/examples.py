@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -48,11 +48,45 @@ def build_examples(
         if (key := (identity(n.case_id), *n.key[1:])) in by_key
     ]
     if not examples:
-        raise InputError(
-            f"no narrative of split '{split}' has an expert rating; splits here: "
-            f"{', '.join(sorted({c.split for c in cases})) or 'none'}"
-        )
+        told = [n for n in narratives if identity(n.case_id) in chosen]
+        if by_key and told:
+            pairs = zip(("case", "system", "arm", "sample"), next(iter(by_key)), told[0].key, strict=True)
+            apart = "; ".join(f"{name} '{rated}' and '{written}'" for name, rated, written in pairs)
+            raise InputError(f"no expert rating of split '{split}' fits a narrative; the first of each: {apart}")
+        splits = sorted({c.split for c in cases} - {""})
+        there = f"splits here: {', '.join(splits)}" if splits else "no case has one; data: {split: ''} takes all"
+        raise InputError(f"no narrative of split '{split}' has an expert rating; {there}")
     return examples
+
+
+def count_examples(
+    examples: Sequence[Example], ratings: Iterable[Rating], cases: Sequence[Case], rubric: Rubric, split: str
+) -> dict[str, Any]:
+    """What is learnt from: narratives, patients, experts, rated narratives per dimension, ratings that fit none.
+
+    "unmatched": experts' ratings of the split's cases that fit no narrative. Patients are None if a case names none.
+    """
+    chosen = {identity(case.id) for case in cases if not split or case.split == split}
+    used = {(identity(e.case.id), *e.narrative.key[1:]) for e in examples}
+    told = [r for r in ratings if r.rater_kind == "expert" and identity(r.case_id) in chosen]
+    fit = [r for r in told if (identity(r.case_id), r.system, r.arm, r.sample) in used]
+    known = ~np.isnan(np.stack([e.gold for e in examples]))
+    patients = {e.case.patient_id for e in examples}
+    return {
+        "narratives": len(examples),
+        "patients": len(patients) if all(patients) else None,
+        "experts": len({r.rater for r in fit}),
+        "rated": dict(zip(rubric.names, known.sum(0).tolist(), strict=True)),
+        "unmatched": len(told) - len(fit),
+    }
+
+
+def counted_text(counted: Mapping[str, Any]) -> str:
+    """The same in a line or two."""
+    rated = ", ".join(f"{name} {n}" for name, n in counted["rated"].items())
+    of = "" if counted["patients"] is None else f" of {counted['patients']} patients"
+    lost = f"; {counted['unmatched']} ratings of this split fit no narrative" if counted["unmatched"] else ""
+    return f"{counted['narratives']} narratives{of}, rated by {counted['experts']} experts ({rated}){lost}"
 
 
 def _example(case: Case, narrative: Narrative, ratings: Sequence[Rating], rubric: Rubric) -> Example:

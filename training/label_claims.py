@@ -47,7 +47,11 @@ def learn_label_claims(
 
     from ..judge.backends.bases import load_processor
 
-    chosen = [c for c in cases if c.split == split and c.images and c.diagnosis and not c.tags.get("counterfactual")]
+    chosen = [
+        c
+        for c in cases
+        if (not split or c.split == split) and c.images and c.diagnosis and not c.tags.get("counterfactual")
+    ]
     by_label: dict[str, list[int]] = {}
     for k, case in enumerate(chosen):
         by_label.setdefault(case.diagnosis[0], []).append(k)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..judge.backends.folder import weights_hash
+from ..judge.backends.folder import refuse_unsafe, settings_hash, weights_hash
 from ..judge.errors import InputError
 from ..judge.files import sha256_file
 from ..judge.prompt import template_hash
@@ -22,6 +22,7 @@ from .examples import Example, Pictures
 from .processes import processes
 
 STAMP = "pretraining.json"
+STAGES = 2  # raised whenever a stage learns something else: a base made before that is made anew
 Progress = Callable[[str, int, int, dict[str, float]], None]
 
 
@@ -38,27 +39,38 @@ def base_of(
     """The base of a recipe: the folder that it names, or `out`, built or taught there by the data of `folder`.
 
     What is in `out` is taken up if the same data and settings made it. InputError if the recipe names no base and
-    builds none, or builds one in several processes.
+    builds none, or builds one in several processes or over a model that was not made here.
     """
+    import torch
+
     if not (recipe.pretraining or recipe.label_claims):
         if recipe.base == "pretrained":
             raise InputError("the recipe names no base: set base to a model folder, or add a pretraining section")
         return named_base(recipe.base)
-    stamp = _stamp(recipe, folder)
+    start = None if recipe.pretraining else named_base(recipe.base)
+    if start:
+        refuse_unsafe(start)
+        if start.resolve() == out.resolve():
+            raise InputError(f"{out} is the base that label_claims start from; name another --out")
+    stamp = _stamp(recipe, folder, start)
     if _made_by(out, stamp):
         return out
+    if any(out.glob("*.safetensors")) and not (out / STAMP).exists():
+        raise InputError(f"{out} holds a model that was not made here; name another --out, nothing is written over")
     if processes() > 1:
         raise InputError("a base is made in one process: run the recipe once without torchrun or accelerate")
-    (out / STAMP).unlink(missing_ok=True)
+    torch.set_num_threads(recipe.threads)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / STAMP).write_text("{}\n", "utf-8")  # begun: whatever a stop leaves behind is made anew
     if recipe.pretraining:
         _pretrain(recipe, recipe.pretraining, examples, pictures, load_rubric(recipe.rubric), out, report, clock)
-    elif recipe.label_claims:
+    elif recipe.label_claims and start:
         from .label_claims import learn_label_claims
 
         stage = recipe.label_claims
         tell = partial(told, report, "label claims", stage.steps)
         learn_label_claims(
-            named_base(recipe.base), out, cases, pictures, split=recipe.data.split, **stage.model_dump(),
+            start, out, cases, pictures, split=recipe.data.split, **stage.model_dump(),
             seed=recipe.seed, progress=tell,
         )  # fmt: skip
         clock.lap("label claims")
@@ -79,12 +91,12 @@ def named_base(name: str) -> Path:
     return Path(name)
 
 
-def _stamp(recipe: Recipe, folder: Path) -> dict[str, Any]:
+def _stamp(recipe: Recipe, folder: Path, start: Path | None) -> dict[str, Any]:
     """What decides a base that is made here: settings, data, and what it was made from."""
-    made = {"data": data_hashes(recipe, folder), "split": recipe.data.split, "seed": recipe.seed}
-    if not recipe.pretraining:
+    made = {"stages": STAGES, "data": data_hashes(recipe, folder), "split": recipe.data.split, "seed": recipe.seed}
+    if start:
         claims = recipe.label_claims.model_dump(mode="json") if recipe.label_claims else {}
-        return made | {"label_claims": claims, "base": weights_hash(named_base(recipe.base))}
+        return made | {"label_claims": claims, "base": weights_hash(start), "settings": settings_hash(start)}
     rubric = load_rubric(recipe.rubric)
     return made | {
         "pretraining": recipe.pretraining.model_dump(mode="json"),
@@ -94,6 +106,7 @@ def _stamp(recipe: Recipe, folder: Path) -> dict[str, Any]:
 
 
 def data_hashes(recipe: Recipe, folder: Path) -> dict[str, str]:
+    """SHA-256 of the files of a benchmark folder that decide what is learnt from it, by name."""
     names = ("SHA256SUMS", "cases.jsonl", recipe.data.narratives, recipe.data.ratings)
     return {name: sha256_file(folder / name) for name in names if (folder / name).exists()}
 
@@ -120,7 +133,6 @@ def _pretrain(
     from . import pretrain as p
 
     torch.manual_seed(recipe.seed)
-    torch.set_num_threads(recipe.threads)
     corpus = _corpus(examples, pictures)
     attributes = {
         name: sorted({case.tags["attributes"][name] for case in corpus.cases})
@@ -198,6 +210,7 @@ def _corpus(examples: Sequence[Example], pictures: Pictures) -> Any:
 
 
 def told(report: Progress, stage: str, steps: int, step: int, figures: dict[str, float]) -> None:
+    """Progress of one stage, its steps counted from 1."""
     report(stage, step + 1, steps, figures)
 
 
@@ -209,6 +222,7 @@ class Clock:
         self._wall, self._cpu = time.monotonic(), time.process_time()
 
     def lap(self, name: str) -> None:
+        """Note what has passed since the last lap under `name`."""
         wall, cpu = time.monotonic(), time.process_time()
         self.laps[name] = (round(wall - self._wall, 1), round(cpu - self._cpu, 1))
         self._wall, self._cpu = wall, cpu

@@ -246,8 +246,7 @@ def learn_narratives(
     """Stage 3: narratives in the judge's own prompt; a verdict at the end of every span, the true score in the slots.
 
     critiques: share of rows (0-1) that also learn to write the critique. Without `scores` a level drawn by lot stands
-    in every slot: the base learns that a level belongs there, and nothing about which. Yields step, loss, running
-    figures.
+    in every slot: a level belongs there, nothing says which. Yields step, loss, running figures.
     """
     import torch
     from torch.nn import functional as F
@@ -303,7 +302,7 @@ def learn_narratives(
             where = torch.tensor(words)
             loss = loss + 0.3 * F.cross_entropy(model.lm_head(hidden[where[:, 0], where[:, 1]]).float(), where[:, 2])
         figures["right"] = 0.98 * figures["right"] + 0.02 * share
-        for d, name in enumerate(rubric.names):
+        for d, name in enumerate(rubric.names if scores else ()):
             error = float((expected[:, d].detach() - torch.tensor(gold)[:, d]).abs().mean())
             figures[name] = 0.97 * figures.get(name, error) + 0.03 * error
         descent.step(loss)
@@ -311,6 +310,7 @@ def learn_narratives(
 
 
 def picture_head(tokenizer: Any, tokens: int) -> list[int]:
+    """Token ids of a picture of `tokens` picture tokens, as the processor writes it."""
     return tokenizer.encode("<fake_token_around_image><global-img>" + "<image>" * tokens + "<fake_token_around_image>")
 
 
@@ -340,6 +340,7 @@ def hidden_states(model: Any, tokenizer: Any, rows: Sequence[Sequence[int]], see
 def verdict_loss(
     model: Any, hidden: Any, marks: Sequence[tuple[int, int, int]], verdicts: Sequence[int]
 ) -> tuple[Any, float]:
+    """Cross-entropy over the verdict tokens at marks (row, position, token), and the share that is right (0-1)."""
     import torch
     from torch.nn import functional as F
 

@@ -67,7 +67,7 @@ def train_rung(
         raise InputError(f"{recipe.name}: {len(examples)} rated narratives to train on, {labels} are wanted")
     start = start_folder(recipe)
     stamp = {
-        "recipe": recipe.model_dump(mode="json") | {"start": weights_hash(start) if start else ""},
+        "recipe": recipe.model_dump(mode="json", exclude_none=True) | {"start": weights_hash(start) if start else ""},
         "labels": labels,
         "data": material.data,
         "blind": blind,

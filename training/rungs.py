@@ -45,7 +45,7 @@ class Rung:
         elif self.start:
             stage = stage.model_copy(update={"steps": max(1, round(stage.steps * FURTHER)), "rate": stage.rate / 3})
         changes = {"name": f"{base.name}-{self.name}", "seed": seed, "sft": stage, "start": str(start or base.start)}
-        if self.changes.get("objective") in SAMPLING:
+        if self.changes.get("objective") in SAMPLING and "temperature" not in base.reward.model_fields_set:
             changes["reward"] = base.reward.model_copy(update={"temperature": SAMPLED_TEMPERATURE})
         return base.model_copy(update={**changes, **self.changes})
 

@@ -197,6 +197,10 @@ def _start(recipe: Recipe, base: Path, rubric: Rubric) -> Path | None:
         return None
     refuse_unsafe(start)
     card = read_card(start)
+    if not card:
+        raise InputError(
+            f"start {start} holds no judge.json; name the folder of the adapter itself, such as {start}/judge"
+        )
     if card.get("base_weights") not in (None, weights_hash(base)):
         raise InputError(f"start {start.name} belongs to another base than {base.name}; name the base it was made on")
     if card.get("rubric_hash") != rubric.hash:

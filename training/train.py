@@ -11,24 +11,26 @@ import numpy as np
 
 from ..judge.backends.folder import read_card
 from ..judge.benchmark import load_benchmark
+from ..judge.errors import InputError
 from ..judge.records import Case, Narrative
 from ..judge.rubric import load_rubric
 from ..judge.tables import frame_to_ratings, read_narratives, read_ratings
 from .card import update_card
 from .config import Recipe
-from .examples import Pictures, build_examples
+from .examples import Pictures, build_examples, count_examples
 from .own_base import Clock, Progress, base_of, data_hashes, told
 from .plan_rows import ALTERED, COUNTERFACTUAL
 from .processes import is_main
 
 
 class Trained(NamedTuple):
-    """Folders of what was trained, and how long each stage took (wall and CPU seconds)."""
+    """Folders of what was trained, how long each stage took (wall and CPU seconds), `examples.count_examples`."""
 
     base: Path
     judge: Path
     text_only: Path | None
     seconds: dict[str, tuple[float, float]]
+    counted: dict[str, Any]
 
 
 def train(
@@ -58,9 +60,12 @@ def train(
     narratives = read_narratives(folder / recipe.data.narratives)
     ratings = list(frame_to_ratings(read_ratings(folder / recipe.data.ratings, rubric)))
     examples = build_examples(benchmark.cases, narratives, ratings, rubric, recipe.data.split)
+    counted = count_examples(examples, ratings, benchmark.cases, rubric, recipe.data.split)
     pictures = Pictures(benchmark.root, keep=len(benchmark.cases))
     for name in ("judge", "text_only"):
         refuse_strangers(out / name)
+    if (there := read_card(out / "judge").get("name", recipe.name)) != recipe.name:
+        raise InputError(f"{out} holds the judge of recipe {there}; name another --out, nothing is written over")
     clock = Clock()
     base = base_of(recipe, folder, benchmark.cases, examples, pictures, out / "base", report, clock)
     held_out = [case for case in benchmark.cases if case.split == "validation"]
@@ -89,11 +94,12 @@ def train(
         )
         if is_main():
             domain = measure_domain(base, out / name, held_out, narratives, pictures)
-            update_card(out / name, {"domain": domain, "data": data_facts(benchmark), "held_apart": apart})
+            update_card(out / name, {"domain": domain, "data": data_facts(benchmark), "held_apart": apart,
+                                         "counted": counted})  # fmt: skip
             if stamp:
                 note_finished(out / name, stamp)
         clock.lap(name)
-    return Trained(base, done["judge"], done.get("text_only"), clock.laps)
+    return Trained(base, done["judge"], done.get("text_only"), clock.laps, counted)
 
 
 def measure_domain(

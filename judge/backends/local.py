@@ -35,7 +35,7 @@ disable_progress_bar()  # loading takes a second; a bar for it would stand in th
 
 MASS_FLOOR = 0.5
 WORDS = 256  # tokens of a critique at most, unless the judge's card says otherwise
-ROWS = 8  # run at once on a CPU; more spill the cache and are slower
+ROWS = 8  # read at once on a CPU; more spill the cache and are slower
 
 
 def read_slots(

@@ -1,6 +1,7 @@
 """`train`, `ladder` and `figures` from the command line, on a tiny model from config and SYNTHETIC cases."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,60 @@ def test_figures_say_what_is_synthetic_and_what_was_missed(
     assert said.startswith("SYNTHETIC") and "Accuracy" in said and "NO" in said  # two steps teach nothing
     assert run("figures", judge, "--text-only", judge, "--cases", 20) == output.USAGE
     assert "was not trained without pictures" in capsys.readouterr().err
+
+
+def own_folder(bench: Path, folder: Path) -> Path:
+    """A benchmark whose narratives and ratings are tables as people write them: a row a rating."""
+    shutil.copytree(bench, folder)
+    narratives = pl.read_ndjson(folder / "narratives.jsonl").select("case_id", "system", "text")
+    narratives.write_csv(folder / "narratives.csv")
+    ratings = pl.read_parquet(folder / "ratings.parquet").filter(pl.col("score").is_not_null())
+    keys = ["case_id", "system", "rater", "rater_kind"]
+    ratings.pivot("dimension", index=keys, values="score").write_csv(folder / "ratings.csv")
+    for name in ("narratives.jsonl", "ratings.parquet"):
+        (folder / name).unlink()
+    return folder
+
+
+def test_own_tables_train_a_judge_that_gets_no_licence_from_what_it_learnt(
+    base: Path, bench: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = own_folder(bench, tmp_path / "own")
+    files = {"narratives": "narratives.csv", "ratings": "ratings.csv"}
+    file = recipe(tmp_path, base, data=files, text_only=False)
+    assert run("train", file, "--data", own, "--out", tmp_path / "out", "--dry-run") == output.OK
+    foretold = capsys.readouterr().out
+    assert "narratives of" in foretold and "rated by 3 experts" in foretold
+    assert run("train", file, "--data", own, "--out", tmp_path / "out") == output.OK
+    said = capsys.readouterr().out
+    assert "score" in said and "--split test" in said and "learnt from" in said
+    card = json.loads((tmp_path / "out" / "judge" / "judge.json").read_text())
+    assert card["counted"]["experts"] == 3 and min(card["counted"]["rated"].values()) > 100
+    judge = f"local:{base}+{tmp_path / 'out' / 'judge'}"
+    shown = ("score", own, own / "narratives.csv", "--judge", judge)
+    assert run(*shown, "--out", tmp_path / "all") == output.OK
+    assert "no licence" in capsys.readouterr().err
+    ratings = (own / "ratings.csv", tmp_path / "all" / "ratings.jsonl")
+    assert run("agree", *ratings, "--bench", own, "--gate") == output.GATE
+    assert "no licence" in capsys.readouterr().out
+    assert run("agree", *ratings, "--bench", own, "--licence", tmp_path / "l.json") == output.USAGE
+    assert not (tmp_path / "l.json").exists() and "no licence" in capsys.readouterr().err
+    assert run(*shown, "--split", "test", "--out", tmp_path / "test") == output.OK
+    assert "no licence" not in capsys.readouterr().err
+    assert run("agree", own / "ratings.csv", tmp_path / "test" / "ratings.jsonl", "--bench", own) == output.OK
+    assert "no licence" not in capsys.readouterr().out
+    assert run(*shown, "--split", "nowhere", "--out", tmp_path / "none") == output.USAGE
+    assert "it has test, train, validation" in capsys.readouterr().err
+
+
+def test_no_licence_in_the_report_and_no_other_judge_in_its_place(
+    base: Path, bench: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = recipe(tmp_path, base, text_only=False)
+    assert run("train", file, "--data", bench, "--out", tmp_path / "out") == output.OK
+    judge = f"local:{base}+{tmp_path / 'out' / 'judge'}"
+    assert run("score", bench, "--judge", judge, "--out", tmp_path / "run") == output.OK
+    assert "those that it learnt from" in " ".join((tmp_path / "run" / "report.md").read_text().split())
+    other = recipe(tmp_path, base, text_only=False, name="other")
+    assert run("train", other, "--data", bench, "--out", tmp_path / "out") == output.USAGE
+    assert "judge of recipe t" in capsys.readouterr().err
