@@ -246,6 +246,23 @@ def test_an_adapter_is_merged_as_in_float32_however_the_base_was_stored(base, tm
     assert any(not found[name].equal(plain[name]) for name in plain)
 
 
+@pytest.mark.parametrize(("batch_size", "rows"), [(32, 8), (4, 2), (3, 8)])
+def test_rows_keep_their_answers_however_they_are_run_together(base, tmp_path, monkeypatch, batch_size, rows):
+    monkeypatch.setattr(local, "_fast_bf16", lambda: False)
+    adapter = tiny.adapter(base, tmp_path / "adapter", RUBRIC)
+    alone = local.LocalJudge(base, adapter, RUBRIC, name="tiny", critique=True)
+    alone.words = 12
+    texts = ["red " * (1 + 7 * k % 11) for k in range(11)]
+    questions = [ask(alone, [text], pictures=k % 3 != 0)[0] for k, text in enumerate(texts)]
+    expected = [alone.answer([question])[0] for question in questions]
+    together = local.LocalJudge(base, adapter, RUBRIC, name="tiny", critique=True, batch_size=batch_size)
+    together.words, together.rows = 12, rows
+    for mine, theirs in zip(together.answer(questions), expected, strict=True):
+        assert mine.text == theirs.text
+        for name in RUBRIC.names:
+            assert mine.scores[name].mass == pytest.approx(theirs.scores[name].mass, rel=1e-4)
+
+
 def test_the_same_judge_writes_without_being_loaded_again(judge):
     writer = judge.writing()
     assert writer.model is judge.model and not judge.critique and writer.critique

@@ -9,12 +9,14 @@ from PIL import Image as Pillow
 
 from dermjudge.benchmarks.synthetic import generate
 from dermjudge.judge.backends import open_judge
+from dermjudge.judge.backends.folder import weights_hash
 from dermjudge.judge.errors import InputError
 from dermjudge.judge.records import Case, Image
 from dermjudge.judge.rubric import load_rubric
 from dermjudge.training.config import Recipe
 from dermjudge.training.examples import Pictures
 from dermjudge.training.label_claims import learn_label_claims
+from dermjudge.training.own_base import _stamp
 from dermjudge.training.pretrain import VERDICTS, build_model, build_processor, build_tokenizer
 from dermjudge.training.train import train
 from tests.tiny import idefics3
@@ -90,3 +92,34 @@ def test_a_recipe_teaches_its_base_once_and_trains_on_it(tmp_path: Path) -> None
     assert set(train(recipe, tmp_path / "data", tmp_path / "out").seconds) == {"judge"}
     more = Recipe.model_validate(plan | {"label_claims": {"steps": 4, "batch": 8, "rate": 0.001}})
     assert "label claims" in train(more, tmp_path / "data", tmp_path / "out").seconds
+
+
+def test_a_base_is_never_taught_in_its_own_place_nor_over_another_model(tmp_path: Path) -> None:
+    generate(tmp_path / "data", 60, seed=5)
+    start = tiny_base(tmp_path / "out" / "base")
+    plan = {
+        "name": "t", "data": {}, "base": str(start), "text_only": False, "critiques": 0.0,
+        "label_claims": {"steps": 1, "batch": 4, "rate": 0.001}, "sft": {"steps": 1, "batch": 4, "rate": 0.01},
+    }  # fmt: skip
+    before = weights_hash(start)
+    with pytest.raises(InputError, match="another --out"):
+        train(Recipe.model_validate(plan), tmp_path / "data", tmp_path / "out")
+    other = tiny_base(tmp_path / "other")
+    with pytest.raises(InputError, match="not made here"):
+        train(Recipe.model_validate(plan | {"base": str(other)}), tmp_path / "data", tmp_path / "out")
+    assert weights_hash(start) == before
+    (other / "evil.pkl").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"evil\.pkl"):
+        train(Recipe.model_validate(plan | {"base": str(other)}), tmp_path / "data", tmp_path / "new")
+    assert not (tmp_path / "new" / "base").exists()
+
+
+def test_another_processor_is_another_base(tmp_path: Path) -> None:
+    start, recipe = tiny_base(tmp_path / "base"), Recipe.model_validate(
+        {"name": "t", "data": {}, "label_claims": {"steps": 1, "batch": 4, "rate": 0.1},
+         "sft": {"steps": 1, "batch": 1, "rate": 0.1}, "base": str(tmp_path / "base")}
+    )  # fmt: skip
+    before = _stamp(recipe, tmp_path, start)
+    file = next(start.glob("*processor_config.json"))
+    file.write_text(file.read_text().replace("0.5", "0.4"))
+    assert _stamp(recipe, tmp_path, start) != before
