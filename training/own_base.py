@@ -94,21 +94,13 @@ def named_base(name: str) -> Path:
 def _stamp(recipe: Recipe, folder: Path, start: Path | None) -> dict[str, Any]:
     """What decides a base that is made here: settings, data, and what it was made from."""
     made = {"stages": STAGES, "data": data_hashes(recipe, folder), "split": recipe.data.split, "seed": recipe.seed}
-    if start:
-        claims = recipe.label_claims.model_dump(mode="json") if recipe.label_claims else {}
-        return made | {"label_claims": claims, "base": weights_hash(start), "settings": settings_hash(start)}
-    rubric = load_rubric(recipe.rubric)
-    return made | {
-        "pretraining": recipe.pretraining.model_dump(mode="json"),
-        "rubric": rubric.hash,
-        "template": template_hash(rubric, "bound"),
-    }
-
-
-def data_hashes(recipe: Recipe, folder: Path) -> dict[str, str]:
-    """SHA-256 of the files of a benchmark folder that decide what is learnt from it, by name."""
-    names = ("SHA256SUMS", "cases.jsonl", recipe.data.narratives, recipe.data.ratings)
-    return {name: sha256_file(folder / name) for name in names if (folder / name).exists()}
+    if recipe.pretraining:
+        rubric = load_rubric(recipe.rubric)
+        built = {"pretraining": recipe.pretraining.model_dump(mode="json"), "rubric": rubric.hash}
+        return made | built | {"template": template_hash(rubric, "bound")}
+    claims = recipe.label_claims.model_dump(mode="json") if recipe.label_claims else {}
+    start = start or named_base(recipe.base)
+    return made | {"label_claims": claims, "base": weights_hash(start), "settings": settings_hash(start)}
 
 
 def _made_by(base: Path, stamp: dict[str, Any]) -> bool:

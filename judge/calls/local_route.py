@@ -173,7 +173,7 @@ class _Chat(Encoder):
         if words.count(_TEXT) != 1:
             raise InputError("the chat template of this model changes the text of a message; it cannot be used here")
         head, _, tail = words.partition(_TEXT)
-        ids, media = self._head(head, pictures)
+        ids, media = self.head(head, pictures)
         return Encoded([*ids, *self.plain(text), *self.fixed(tail)], [], (), (), len(pictures), media)
 
 
