@@ -103,6 +103,12 @@ def _stamp(recipe: Recipe, folder: Path, start: Path | None) -> dict[str, Any]:
     return made | {"label_claims": claims, "base": weights_hash(start), "settings": settings_hash(start)}
 
 
+def data_hashes(recipe: Recipe, folder: Path) -> dict[str, str]:
+    """SHA-256 of the files of a benchmark folder that decide what is learnt from it, by name."""
+    names = ("SHA256SUMS", "cases.jsonl", recipe.data.narratives, recipe.data.ratings)
+    return {name: sha256_file(folder / name) for name in names if (folder / name).exists()}
+
+
 def _made_by(base: Path, stamp: dict[str, Any]) -> bool:
     """Whether `base` is whole and was made with exactly this stamp."""
     file = base / STAMP
