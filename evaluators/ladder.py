@@ -87,13 +87,14 @@ class Ladder:
         """The rung to take: from the first that is compared with anything, upwards to each that beats all below it.
 
         To beat: better in a dimension or more, worse and surer in none. A rung that stands on one that was not taken is
-        not taken either. None if there is no such rung.
+        not taken either, unless it also beats what is compared with nothing (a judge without pictures, say). None if
+        there is no such rung.
         """
         best = None
         for rung in self.rungs:
             others = self.below[rung]
             stands_on = [o for o in others if self.below[o]]  # those that are compared with something themselves
-            if not others or (stands_on and best not in stands_on):
+            if not others or (len(stands_on) == len(others) and best not in stands_on):
                 continue
             seen = {o: {self.of(rung, d).verdict(o) for d in self.dimensions} for o in others}
             if all("better" in v and not v & {"worse", "surer"} for v in seen.values()):

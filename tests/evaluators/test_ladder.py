@@ -62,6 +62,8 @@ def test_a_rung_is_recommended_only_if_it_beats_all_below_and_has_not_just_grown
     )
     assert ladder(pl.concat([frame, more]), LEVELS, above).recommended() == "sure"
     assert ladder(frame, LEVELS, {"mid": (), "low": ("mid",), "sure": ("low",)}).recommended() is None
+    # but one that beats the ground itself is
+    assert ladder(frame, LEVELS, {"mid": (), "low": ("mid",), "sure": ("low", "mid")}).recommended() == "sure"
 
 
 def test_the_numbers_are_those_of_plain_loops():
