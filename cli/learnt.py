@@ -6,26 +6,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..judge.files import sha256_file
-
 if TYPE_CHECKING:
     from ..judge.benchmark import Benchmark
     from ..judge.records import Narrative
 
 
 def learnt_cases(judge: Any, benchmark: Benchmark, narratives: Sequence[Narrative]) -> tuple[int, int]:
-    """How many of the cases of `narratives` the judge's card says it learnt from, and how many there are.
+    """How many of the cases of `narratives` the judge learnt from, and how many there are.
 
-    They are known by the hash of the folder's cases.jsonl and the split: a copy of the same cases in another folder is
-    what `train --not-in` looks for.
+    As the cards of the judge and of those it went on from say: by the hash of the folder's cases.jsonl and the split. A
+    copy of the same cases in another folder is what `train --not-in` looks for.
     """
     asked = {narrative.case_id for narrative in narratives}
-    card = getattr(judge, "card", None) or {}
-    known = (card.get("data") or {}).get("cases_sha256")
-    if not known or known != _cases_hash(benchmark):
-        return 0, len(asked)
-    split = card.get("trained_on", {}).get("split", "")
-    return len(asked & {case.id for case in benchmark.cases if not split or case.split == split}), len(asked)
+    learnt: set[str] = set()
+    card = getattr(judge, "card", None)
+    while card:
+        known, split = (card.get("data") or {}).get("cases_sha256"), (card.get("trained_on") or {}).get("split", "")
+        if known and known == benchmark.cases_sha256:
+            learnt |= {case.id for case in benchmark.cases if not split or case.split == split}
+        card = card.get("start")
+    return len(asked & learnt), len(asked)
 
 
 def no_licence(judge: str, cases: int, of: int) -> str:
@@ -47,8 +47,3 @@ def learnt_in_runs(ratings: Sequence[Path], judge: str) -> tuple[int, int]:
                 cases, of = config["learnt_cases"]
                 return int(cases), int(of)
     return 0, 0
-
-
-def _cases_hash(benchmark: Benchmark) -> str:
-    file = benchmark.root / "cases.jsonl"
-    return benchmark.hashes.get("cases.jsonl") or (sha256_file(file) if file.is_file() else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -70,21 +71,17 @@ def train_recipe(
         "learnt_from": done.counted,
         "seconds": {k: {"wall": w, "cpu": c} for k, (w, c) in done.seconds.items()},
     }
-    output.emit(result, as_json, lambda: _trained_text(result, bench, plan.data.synthetic_cases == 0))
+    output.emit(result, as_json, lambda: _trained_text(result, _next(plan, load_benchmark(bench))))
 
 
 def _counted(plan: Any, folder: Path) -> dict[str, Any]:
     """What would be learnt from, read as training reads it."""
-    from ..judge.benchmark import load_benchmark
     from ..judge.rubric import load_rubric
-    from ..judge.tables import frame_to_ratings, read_narratives, read_ratings
-    from ..training.examples import build_examples, count_examples
+    from ..training.examples import count_examples, read_rated
 
-    rubric, cases = load_rubric(plan.rubric), load_benchmark(folder).cases
-    ratings = list(frame_to_ratings(read_ratings(folder / plan.data.ratings, rubric)))
-    narratives = read_narratives(folder / plan.data.narratives)
-    examples = build_examples(cases, narratives, ratings, rubric, plan.data.split)
-    return count_examples(examples, ratings, cases, rubric, plan.data.split)
+    rubric = load_rubric(plan.rubric)
+    found = read_rated(plan.data, folder, rubric)
+    return count_examples(found.examples, found.ratings, found.benchmark.cases, rubric, plan.data.split)
 
 
 def _memory(plan: Any) -> str:
@@ -127,14 +124,26 @@ def synthetic_data(data: Any, folder: Path) -> Path:
     return folder
 
 
-def _trained_text(result: dict[str, Any], bench: Path, own: bool) -> str:
+def _next(plan: Any, bench: Any) -> str:
+    """What to do with a judge: score cases it never saw; "" where the data were rendered, as those of `figures` are."""
+    if any("attributes" in case.tags for case in bench.cases):
+        return ""
+    unseen = [
+        split for split in ("test", *sorted(bench.splits)) if bench.splits.get(split) and split != plan.data.split
+    ]
+    chosen = f" --split {shlex.quote(unseen[0])}" if plan.data.split and unseen else ""
+    table = bench.root / plan.data.narratives
+    return f"score {shlex.quote(str(bench.root))} {shlex.quote(str(table))}{chosen} --judge"
+
+
+def _trained_text(result: dict[str, Any], scoring: str) -> str:
     from ..training.examples import counted_text
 
     rows = [(stage, seconds["wall"], seconds["cpu"]) for stage, seconds in result["seconds"].items()]
     spec = f"local:{result['base']}+{result['judge']}"
     blind = f" --text-only local:{result['base']}+{result['text_only']}" if result["text_only"] else ""
     stages = output.table(rows, ("stage", "wall s", "CPU s"))
-    after = f"score {bench} --split test --judge {spec}" if own else f"figures {spec}{blind}"
+    after = f"{scoring} {spec}" if scoring else f"figures {spec}{blind}"
     learnt = counted_text(result["learnt_from"])
     return f"{stages}\n\nlearnt from {learnt}\nscore with: --judge {spec}\nnext: dermjudge {after}"
 

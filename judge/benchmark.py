@@ -65,6 +65,11 @@ class Benchmark:
     hashes: Mapping[str, str]
     notes: str = ""
 
+    @property
+    def cases_sha256(self) -> str:
+        """SHA-256 (hex) of cases.jsonl, as benchmark.yaml says or as the file is; OSError if there is none."""
+        return self.hashes.get("cases.jsonl") or sha256_file(self.root / "cases.jsonl")
+
     def select(self, split: str) -> tuple[Case, ...]:
         """The cases of one split; InputError if it has none of that name."""
         if chosen := tuple(case for case in self.cases if case.split == split):

@@ -128,7 +128,7 @@ def data_facts(benchmark: Benchmark) -> dict[str, Any]:
         "licence": benchmark.licence,
         "synthetic": benchmark.synthetic,
         "splits": dict(benchmark.splits),
-        "cases_sha256": benchmark.hashes.get("cases.jsonl") or sha256_file(benchmark.root / "cases.jsonl"),
+        "cases_sha256": benchmark.cases_sha256,
         "sums_sha256": benchmark.hashes.get("SHA256SUMS"),
     }
 

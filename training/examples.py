@@ -7,15 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..judge.benchmark import Benchmark, load_benchmark
 from ..judge.critique import write_critique
 from ..judge.errors import InputError
 from ..judge.images import prepare
 from ..judge.records import Case, Narrative, Rating, identity
 from ..judge.rubric import Rubric
+from ..judge.tables import frame_to_ratings, read_narratives, read_ratings
+from .config import Data
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,23 @@ def _example(case: Case, narrative: Narrative, ratings: Sequence[Rating], rubric
             target[d] = np.clip(1 - np.abs(np.array(values, float)[:, None] - levels), 0, None).mean(0)
     words = next((text for r in ratings if (text := write_critique(r.critique, rubric))), "")
     return Example(case, narrative, gold, target, words)
+
+
+class Rated(NamedTuple):
+    """A benchmark folder as training reads it; `examples` are those of the recipe's split."""
+
+    benchmark: Benchmark
+    narratives: list[Narrative]
+    ratings: list[Rating]
+    examples: list[Example]
+
+
+def read_rated(data: Data, folder: Path, rubric: Rubric) -> Rated:
+    """Benchmark, narratives and ratings of a folder, joined; InputError if there is nothing to learn from."""
+    benchmark, narratives = load_benchmark(folder), read_narratives(folder / data.narratives)
+    ratings = list(frame_to_ratings(read_ratings(folder / data.ratings, rubric)))
+    examples = build_examples(benchmark.cases, narratives, ratings, rubric, data.split)
+    return Rated(benchmark, narratives, ratings, examples)
 
 
 class Pictures:

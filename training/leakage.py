@@ -271,7 +271,7 @@ def _entry(
         "benchmark": held.name,
         "version": held.version,
         "splits": dict(sorted(Counter(case.split for case in others).items())),
-        "cases_sha256": held.hashes.get("cases.jsonl") or sha256_file(held.root / "cases.jsonl"),
+        "cases_sha256": held.cases_sha256,
         "trained_cases": len(trained),
         "cases": len(others),
         "no_patient": [sum(not case.patient_id for case in cases) for cases in (trained, others)],

@@ -8,13 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from ..judge.backends.folder import weights_hash
-from ..judge.benchmark import load_benchmark
 from ..judge.errors import InputError
 from ..judge.rubric import Rubric
-from ..judge.tables import frame_to_ratings, read_narratives, read_ratings
 from .checkpoints import finished, note_finished
 from .config import Recipe
-from .examples import Example, Pictures, build_examples
+from .examples import Example, Pictures, read_rated
 from .own_base import Clock, Progress, data_hashes, named_base, told
 
 
@@ -32,10 +30,7 @@ class Material:
 
 def prepare_data(recipe: Recipe, folder: Path, rubric: Rubric) -> Material:
     """Read a benchmark folder once for several trainings on a base that is there already."""
-    benchmark = load_benchmark(folder)
-    narratives = read_narratives(folder / recipe.data.narratives)
-    ratings = list(frame_to_ratings(read_ratings(folder / recipe.data.ratings, rubric)))
-    examples = build_examples(benchmark.cases, narratives, ratings, rubric, recipe.data.split)
+    benchmark, _, _, examples = read_rated(recipe.data, folder, rubric)
     return Material(
         named_base(recipe.base),
         examples,

@@ -10,14 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..judge.backends.folder import read_card
-from ..judge.benchmark import load_benchmark
 from ..judge.errors import InputError
 from ..judge.records import Case, Narrative
 from ..judge.rubric import load_rubric
-from ..judge.tables import frame_to_ratings, read_narratives, read_ratings
 from .card import update_card
 from .config import Recipe
-from .examples import Pictures, build_examples, count_examples
+from .examples import Pictures, count_examples, read_rated
 from .own_base import Clock, Progress, base_of, data_hashes, told
 from .plan_rows import ALTERED, COUNTERFACTUAL
 from .processes import is_main
@@ -55,11 +53,8 @@ def train(
 
     report = progress or (lambda stage, step, steps, figures: None)
     rubric = load_rubric(recipe.rubric)
-    benchmark = load_benchmark(folder)
+    benchmark, narratives, ratings, examples = read_rated(recipe.data, folder, rubric)
     apart = [*check_splits(benchmark, recipe.data.split), *held_apart]
-    narratives = read_narratives(folder / recipe.data.narratives)
-    ratings = list(frame_to_ratings(read_ratings(folder / recipe.data.ratings, rubric)))
-    examples = build_examples(benchmark.cases, narratives, ratings, rubric, recipe.data.split)
     counted = count_examples(examples, ratings, benchmark.cases, rubric, recipe.data.split)
     pictures = Pictures(benchmark.root, keep=len(benchmark.cases))
     for name in ("judge", "text_only"):

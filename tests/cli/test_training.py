@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,11 @@ from dermjudge.benchmarks.synthetic import generate
 from dermjudge.cli import output
 from dermjudge.cli.ladder import _expected
 from dermjudge.cli.main import main
+from dermjudge.cli.training import _next
+from dermjudge.judge.benchmark import load_benchmark
 from dermjudge.judge.files import sha256_file
 from dermjudge.judge.rubric import load_rubric
+from dermjudge.training.config import load_recipe
 from tests import tiny
 
 
@@ -159,11 +163,23 @@ def test_own_tables_train_a_judge_that_gets_no_licence_from_what_it_learnt(
     assert "narratives of" in foretold and "rated by 3 experts" in foretold
     assert run("train", file, "--data", own, "--out", tmp_path / "out") == output.OK
     said = capsys.readouterr().out
-    assert "score" in said and "--split test" in said and "learnt from" in said
+    assert "learnt from" in said and "next: dermjudge figures" in said  # rendered cases
+    there = load_benchmark(own)
+    real = replace(there, cases=tuple(replace(case, tags={}) for case in there.cases))
+    told = _next(load_recipe(file), real)
+    assert told == f"score {own} {own / 'narratives.csv'} --split test --judge"
     card = json.loads((tmp_path / "out" / "judge" / "judge.json").read_text())
     assert card["counted"]["experts"] == 3 and min(card["counted"]["rated"].values()) > 100
     judge = f"local:{base}+{tmp_path / 'out' / 'judge'}"
     shown = ("score", own, own / "narratives.csv", "--judge", judge)
+    assert run(*shown, "--out", tmp_path / "all") == output.OK
+    further = tmp_path / "further"  # a judge that went on from it learnt those cases, too
+    shutil.copytree(tmp_path / "out" / "judge", further)
+    later = {"data": {}, "trained_on": {**card["trained_on"], "split": "train"}, "start": card}
+    (further / "judge.json").write_text(json.dumps(card | later))
+    capsys.readouterr()
+    assert run(*shown[:3], "--judge", f"local:{base}+{further}", "--out", tmp_path / "again") == output.OK
+    assert "no licence" in capsys.readouterr().err
     assert run(*shown, "--out", tmp_path / "all") == output.OK
     assert "no licence" in capsys.readouterr().err
     ratings = (own / "ratings.csv", tmp_path / "all" / "ratings.jsonl")
