@@ -206,3 +206,13 @@ def test_no_licence_in_the_report_and_no_other_judge_in_its_place(
     other = recipe(tmp_path, base, text_only=False, name="other")
     assert run("train", other, "--data", bench, "--out", tmp_path / "out") == output.USAGE
     assert "judge of recipe t" in capsys.readouterr().err
+
+
+def test_figures_of_a_judge_that_runs_here_hold_its_critiques(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("figures", "embedded", "--cases", 20, "--json") == output.OK
+    found = json.loads(capsys.readouterr().out)
+    assert found["critiques"]["whole"]["named"]["value"] > 0.8
+    blank = found["dimensions"]["Accuracy"]["blank"]
+    assert blank["difference_constant"]["value"] == pytest.approx(
+        blank["mae"]["value"] - blank["mae_constant"]["value"]
+    )

@@ -118,3 +118,12 @@ def test_length_only_finds_what_length_tells_and_nothing_else(material):
     own = length_only(shared.examples, [e.narrative.judged for e in shared.examples])
     known = np.isfinite(gold)
     assert np.mean((own - gold)[known] ** 2) <= np.nanvar(gold, axis=0).max() + 1e-9
+
+
+def test_sampled_rungs_draw_where_answers_can_be_read_unless_the_recipe_says_otherwise(material):
+    recipe, _ = material
+    soreb = next(rung for rung in RUNGS if rung.name == "soreb")
+    reward = next(rung for rung in RUNGS if rung.name == "reward")
+    assert soreb.recipe(recipe, 0).reward.temperature == 0.5 and reward.recipe(recipe, 0).reward.temperature == 1
+    hot = Recipe.model_validate(recipe.model_dump(exclude_unset=True) | {"reward": {"temperature": 0.8}})
+    assert soreb.recipe(hot, 0).reward.temperature == 0.8

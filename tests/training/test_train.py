@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,13 @@ from dermjudge.judge.tables import read_narratives  # noqa: E402
 from dermjudge.training.card import card_text, update_card  # noqa: E402
 from dermjudge.training.config import Recipe, load_recipe  # noqa: E402
 from dermjudge.training.descent import Descent  # noqa: E402
-from dermjudge.training.examples import Pictures, build_examples  # noqa: E402
+from dermjudge.training.examples import (  # noqa: E402
+    Pictures,
+    build_examples,
+    count_examples,
+    counted_text,
+    read_rated,
+)
 from dermjudge.training.losses import slot_loss, soft_labels  # noqa: E402
 from dermjudge.training.sft import train_adapter  # noqa: E402
 from dermjudge.training.train import train  # noqa: E402
@@ -294,3 +301,42 @@ def test_a_base_without_scores_learns_that_a_level_stands_in_a_slot_and_not_whic
     assert by_lot == course(worse, False, 40)  # the truth is not read
     assert course(narratives, True, 2) != course(worse, True, 2)
     assert np.mean(by_lot[-5:]) < 0.8 * by_lot[0]  # that a level stands there is learnt all the same
+
+
+def test_what_is_learnt_from_is_counted_and_what_fits_nothing_is_named(trained):
+    data, _ = trained
+    found = read_rated(RECIPE.data, data, RUBRIC)
+    cases, ratings = (
+        found.benchmark.cases,
+        [replace(r, scores={"Accuracy": r.scores["Accuracy"]}) for r in found.ratings],
+    )
+    kept = [n for n in found.narratives if n.system != "alder"]
+    counted = count_examples(build_examples(cases, kept, ratings, RUBRIC, "train"), ratings, cases, RUBRIC, "train")
+    split = {case.id for case in cases if case.split == "train"}
+    assert counted["unmatched"] == sum(r.system == "alder" and r.case_id in split for r in ratings) > 0
+    assert counted["rated"]["Accuracy"] == counted["narratives"] > 0 == counted["rated"]["Safety"]
+    assert "ratings of this split fit no narrative" in counted_text(counted)
+    elsewhere = [replace(n, arm="elsewhere") for n in found.narratives]
+    with pytest.raises(InputError, match=r"arm '.*' and 'elsewhere'"):
+        build_examples(cases, elsewhere, ratings, RUBRIC, "train")
+    with pytest.raises(InputError, match=r"data: {split: ''} takes all"):
+        build_examples([replace(case, split="") for case in cases], found.narratives, ratings, RUBRIC, "train")
+
+
+def test_a_card_names_the_dimension_that_nobody_rated(trained, tmp_path):
+    data, done = trained
+    shutil.copytree(done.judge, tmp_path / "judge")
+    counted = {"narratives": 5, "patients": None, "experts": 2, "rated": {"Accuracy": 5, "Safety": 0}, "unmatched": 3}
+    update_card(tmp_path / "judge", {"counted": counted})
+    text = (tmp_path / "judge" / "README.md").read_text()
+    assert "Nobody rated Safety" in text and "3 ratings of this split fit no narrative" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("strat: embedded\n", "strat: Extra.*sft: Field"), ("\u00dc", "cannot read"), ("", "valid dictionary")],
+)
+def test_a_slip_in_a_recipe_is_named_before_what_it_leaves_out(tmp_path, text, said):
+    (tmp_path / "r.yaml").write_bytes(("name: x\ndata: {}\n" + text if "strat" in text else text).encode("latin-1"))
+    with pytest.raises(InputError, match=said):
+        load_recipe(tmp_path / "r.yaml")
