@@ -123,3 +123,22 @@ def test_another_processor_is_another_base(tmp_path: Path) -> None:
     file = next(start.glob("*processor_config.json"))
     file.write_text(file.read_text().replace("0.5", "0.4"))
     assert _stamp(recipe, tmp_path, start) != before
+
+
+def test_a_base_that_was_broken_off_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generate(tmp_path / "data", 60, seed=5)
+    recipe = Recipe.model_validate({
+        "name": "t", "data": {}, "base": str(tiny_base(tmp_path / "start")), "text_only": False, "critiques": 0.0,
+        "label_claims": {"steps": 1, "batch": 4, "rate": 0.001}, "sft": {"steps": 1, "batch": 4, "rate": 0.01},
+    })  # fmt: skip
+
+    def stopped(*args: object, **kwargs: object) -> None:
+        learn_label_claims(*args, **kwargs)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("dermjudge.training.label_claims.learn_label_claims", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, tmp_path / "data", tmp_path / "out")
+    assert (tmp_path / "out" / "base" / "model.safetensors").exists()
+    assert "label claims" in train(recipe, tmp_path / "data", tmp_path / "out").seconds
