@@ -159,7 +159,10 @@ def load_model(recipe: Recipe, base: Path, rubric: Rubric, device: Any) -> Any:
             target_modules=recipe.lora.targets,
             task_type="CAUSAL_LM",
         )
-        model = get_peft_model(model, lora)
+        try:
+            model = get_peft_model(model, lora)
+        except ValueError as error:  # no layer of that name, or one of a kind that takes no adapter
+            raise InputError(f"recipe {recipe.name}: lora.targets do not fit base {base.name}: {error}") from error
     for settings in model.peft_config.values():
         settings.base_model_name_or_path = str(base)  # a bare name would be looked for on the hub when it is saved
     return (model if recipe.quantize else model.to(device)).train()

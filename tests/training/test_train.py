@@ -334,9 +334,14 @@ def test_a_card_names_the_dimension_that_nobody_rated(trained, tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("strat: embedded\n", "strat: Extra.*sft: Field"), ("\u00dc", "cannot read"), ("", "valid dictionary")],
+    [
+        ("strat: embedded\n", "strat: Extra.*sft: Field"),
+        ("sft: {steps: 1, batch: 1, rate: 1}\nlora: {targets: '('}\n", "regular"),
+        ("\u00dc", "cannot read"),
+        ("", "valid dictionary"),
+    ],
 )
 def test_a_slip_in_a_recipe_is_named_before_what_it_leaves_out(tmp_path, text, said):
-    (tmp_path / "r.yaml").write_bytes(("name: x\ndata: {}\n" + text if "strat" in text else text).encode("latin-1"))
+    (tmp_path / "r.yaml").write_bytes(("name: x\ndata: {}\n" + text if ":" in text else text).encode("latin-1"))
     with pytest.raises(InputError, match=said):
         load_recipe(tmp_path / "r.yaml")

@@ -296,6 +296,8 @@ def test_what_cannot_be_done_is_said_before_anything_is_loaded(shared, tmp_path,
         monkeypatch.setattr("dermjudge.training.sft.find_spec", lambda name: True)
         with pytest.raises(InputError, match="needs a GPU"):
             train(changed(recipe, quantize="8bit"), m, tmp_path / "a")
+    with pytest.raises(InputError, match=r"lora\.targets do not fit"):
+        train(changed(recipe, lora=recipe.lora.model_copy(update={"targets": "nothing_like_it"})), m, tmp_path / "a")
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(InputError, match="8 cannot be shared equally among 3"):
         training_arguments(recipe, tmp_path / "a")
